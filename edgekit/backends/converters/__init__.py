@@ -1,0 +1,1 @@
+"""Converters: one file per backend; the catalog names their entry points."""

@@ -1,0 +1,1 @@
+"""Inspectors: one file per backend; the catalog names their entry points."""

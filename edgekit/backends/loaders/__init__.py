@@ -1,0 +1,1 @@
+"""Loaders: one file per backend; the catalog names their entry points."""

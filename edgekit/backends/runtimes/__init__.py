@@ -1,0 +1,1 @@
+"""Runtimes: one file per backend; the catalog names their entry points."""

@@ -1,0 +1,1 @@
+"""The nouns: frozen data that crosses module and process boundaries."""

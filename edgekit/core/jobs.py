@@ -1,0 +1,86 @@
+"""What crosses to a child: a job goes in, a result comes out, both as JSON in the job's folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.core.artifact import Artifact, Format, ModelSource
+from edgekit.core.noun import Noun
+from edgekit.core.signature import Signature
+
+
+class LoadJob(Noun, tag="load"):
+    """Look into a source, refuse what would run code, read its signature."""
+
+    source: ModelSource
+    folder: str
+
+
+class ConvertJob(Noun, tag="convert"):
+    """Turn `artifact` into a file of format `to` inside `folder`.
+
+    `samples` is an `.npz` with one call's arrays, keyed by the names of `signature.inputs`: shapes
+    fit the signature, and every free axis is 2 or more, so a tracer does not take it for a constant.
+    `signature` is what is wanted: the artifact's own, with the axes that the user fixed.
+    `options` are the target's settings for this converter (all are strings).
+    """
+
+    artifact: Artifact
+    to: Format
+    folder: str
+    signature: Signature
+    samples: str
+    options: dict[str, str] = {}
+
+
+class RunJob(Noun, tag="run"):
+    """Run `artifact` on `samples` (an `.npz`) call by call, write outputs, then time one call.
+
+    `samples` and the outputs written are keyed by the *source's* names (`TensorSpec.origin`).
+    `calls` are the row counts of the calls in order, which add up to the rows of every array; both
+    sides of a comparison are given the same. `stacked` means that the model has no batch axis: one
+    call per row, without the row axis, outputs stacked.
+    """
+
+    artifact: Artifact
+    folder: str
+    samples: str
+    calls: tuple[int, ...]
+    stacked: bool = False
+    num_threads: int = 1
+    warmup_runs: int | None = None
+    num_runs: int = 50
+    min_time_s: float = 1.0
+
+
+class InspectJob(Noun, tag="inspect"):
+    """Say what is inside `artifact`."""
+
+    artifact: Artifact
+    folder: str
+
+
+Job = LoadJob | ConvertJob | RunJob | InspectJob
+
+
+class Order(Noun):
+    """One job and the entry point (`module:function`) that does it; the whole content of job.json."""
+
+    entry: str
+    job: Job
+
+
+class Raised(Noun):
+    """An exception that ended a job, as data. `kind` is its class name."""
+
+    kind: str
+    message: str
+    fix: str = ""
+    traceback: str = ""
+
+
+class Reply(Noun):
+    """The whole content of result.json: a value or what was raised."""
+
+    value: Any = None
+    raised: Raised | None = None

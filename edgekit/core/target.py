@@ -1,0 +1,38 @@
+"""Where and how an artifact runs, and what it may cost."""
+
+from __future__ import annotations
+
+from edgekit.core.artifact import Format
+from edgekit.core.noun import Noun
+
+
+class Budget(Noun):
+    """Limits; units are in the names. `None` is no limit."""
+
+    max_size_bytes: int | None = None
+    max_latency_p90_ms: float | None = None
+    max_peak_rss_bytes: int | None = None
+    min_delegated_share: float | None = None
+
+
+class DeviceProfile(Noun):
+    """The hardware and system of a target."""
+
+    os: str
+    arch: str
+    description: str = ""
+
+
+class Target(Noun):
+    """A named place to run: device, format, runtime (the backend's name) and budget.
+
+    `runs_on_host` is true where this machine itself is the device (same system and architecture).
+    `options` are the converter's settings for this target, such as ExecuTorch's delegate.
+    """
+
+    name: str
+    device: DeviceProfile
+    format: Format
+    runtime: str
+    budget: Budget = Budget()
+    options: dict[str, str] = {}

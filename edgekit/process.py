@@ -1,0 +1,162 @@
+"""One child process with limits and a log: started in its own session, ended as a whole group.
+
+The child takes job folders on its standard input, one path a line, and answers `done` on a pipe of
+its own after each. Whatever frameworks print goes to the log, which is capped and never parsed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from edgekit.errors import CrashedError, TimedOutError
+
+LOG_LIMIT_BYTES = 4 << 20
+REPLY_FD_VARIABLE = "EDGEKIT_REPLY_FD"
+_POLL_S = 1.0
+
+
+class Child:
+    """A running child. Use `open_child`; nothing of its process group outlives the `with`."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], replies: int, log: _Log, requests: IO[bytes]
+    ) -> None:
+        self._process = process
+        self._replies = replies
+        self._requests = requests
+        self.log = log
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child still runs."""
+        return self._process.poll() is None
+
+    def ask(self, line: str, *, timeout_s: float) -> None:
+        """Send one line and wait for the answer.
+
+        Raises CrashedError when the child ends first, TimedOutError when the answer is late; in
+        both cases the child's whole group has been ended.
+        """
+        try:
+            self._requests.write(line.encode() + b"\n")
+            self._requests.flush()
+        except BrokenPipeError:
+            raise CrashedError(self._end_and_describe()) from None
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.end()
+                raise TimedOutError(f"no result after {timeout_s:g} s; the process was ended")
+            ready = select.select([self._replies], [], [], min(left, _POLL_S))[0]
+            if ready and os.read(self._replies, 64):
+                return
+            if ready or not self.alive:
+                raise CrashedError(self._end_and_describe())
+
+    def end(self) -> None:
+        """End the child and everything in its process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _end_and_describe(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+        self.end()
+        code = self._process.returncode
+        if code < 0:
+            return f"the process was ended by {signal.Signals(-code).name}"
+        return f"the process exited with code {code} before it gave a result"
+
+
+class _Log:
+    """Pumps a stream into a file up to a limit, then throws the rest away and says so."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self._stream = stream
+        self._path = path
+        self._lock = threading.Lock()
+        self._written = 0
+        self._pump_thread = threading.Thread(target=self._pump, daemon=True)
+        self._pump_thread.start()
+
+    def move(self, path: Path) -> None:
+        """Send what comes next to another file."""
+        with self._lock:
+            self._path, self._written = path, 0
+
+    def close(self) -> None:
+        """Wait until all that the ended child printed is written."""
+        self._pump_thread.join(timeout=5)
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of the current log."""
+        with self._lock:
+            if not self._path.exists():
+                return ""
+            text = self._path.read_bytes()[-8192:].decode("utf-8", "replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _pump(self) -> None:
+        while chunk := os.read(self._stream.fileno(), 65536):
+            with self._lock:
+                room = LOG_LIMIT_BYTES - self._written
+                if room <= 0:
+                    continue
+                with self._path.open("ab") as file:
+                    file.write(chunk[:room])
+                    if len(chunk) > room:
+                        file.write(b"\n[log cut: limit reached]\n")
+                self._written += len(chunk)
+
+
+@contextlib.contextmanager
+def open_child(
+    command: Sequence[str], *, environment: Mapping[str, str], log: Path
+) -> Iterator[Child]:
+    """Start `command` in a new session; on leaving, by any way, its whole group is ended."""
+    read_fd, write_fd = os.pipe()
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**environment, REPLY_FD_VARIABLE: str(write_fd)},
+            pass_fds=(write_fd,),
+            start_new_session=True,
+            bufsize=0,
+        )
+    except BaseException:
+        os.close(read_fd)
+        raise
+    finally:
+        os.close(write_fd)
+    assert process.stdout is not None and process.stdin is not None
+    pump = _Log(process.stdout, log)
+    child = Child(process, read_fd, pump, process.stdin)
+    try:
+        yield child
+    finally:
+        child.end()
+        pump.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stdout.close()
+        os.close(read_fd)
+
+
+def python_command(*arguments: str) -> tuple[str, ...]:
+    """This interpreter with a safe path: the working folder is never imported from."""
+    return (sys.executable, "-P", "-X", "faulthandler", *arguments)

@@ -1,0 +1,1 @@
+"""The process wall: client.py is the parent's side, child.py the child's."""
