@@ -73,7 +73,7 @@ def _members(content: bytes, name: str) -> dict[str, bytes]:
     if len(content) > _LIMIT_BYTES:
         raise MalformedError(f"{name} is larger than {_LIMIT_BYTES >> 30} GiB")
     try:
-        reader = torch._C.PyTorchFileReader(io.BytesIO(content))
+        reader = torch._C.PyTorchFileReader(io.BytesIO(content))  # noqa: SLF001  (no public one)
         records = reader.get_all_records()
         found = {record: reader.get_record(record) for record in dict.fromkeys(records)}
     except RuntimeError as error:

@@ -108,9 +108,8 @@ class _Flat(torch.nn.Module):
         # In a list, so that `inner` is not a child: that would prefix every parameter's name.
         self.inner = [inner]
         self.call = call
-        self._parameters, self._buffers = inner._parameters, inner._buffers
-        self._modules = inner._modules
-        self._non_persistent_buffers_set = inner._non_persistent_buffers_set
+        shared = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+        self.__dict__.update({name: inner.__dict__[name] for name in shared})
         self.training = False
 
     def train(self, mode: bool = True) -> _Flat:  # noqa: FBT001, FBT002
@@ -292,7 +291,7 @@ def save_program(
     writer: str,
     notes: tuple[str, ...] = (),
 ) -> Artifact:
-    """Write `model.pt2` into `folder`: no source paths, no sample data, the same bytes each time."""
+    """Write `model.pt2` into `folder`: no source paths, no sample data, stable bytes."""
     for graph_module in _graph_modules(program):
         for node in graph_module.graph.nodes:
             node.meta.pop("stack_trace", None)
