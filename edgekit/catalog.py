@@ -68,7 +68,8 @@ class Catalog(Noun):
     def unavailable(self, backend: Backend) -> UnavailableError:
         """The error that says why `backend` cannot run here and what to install."""
         return UnavailableError(
-            f"{backend.name} cannot run here: {self.missing[backend.name]}", fix=install_line(backend)
+            f"{backend.name} cannot run here: {self.missing[backend.name]}",
+            fix=install_line(backend),
         )
 
 

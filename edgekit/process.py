@@ -143,7 +143,8 @@ def open_child(
         raise
     finally:
         os.close(write_fd)
-    assert process.stdout is not None and process.stdin is not None
+    assert process.stdout is not None
+    assert process.stdin is not None
     pump = _Log(process.stdout, log)
     child = Child(process, read_fd, pump, process.stdin)
     try:

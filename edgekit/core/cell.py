@@ -106,12 +106,12 @@ class Memory(Noun):
 
 
 class BudgetLine(Noun):
-    """One limit against its figure."""
+    """One limit against its figure; a figure that was not measured is absent and not ok."""
 
     name: str
     limit: float
-    actual: float
     ok: bool
+    actual: float | None = None
 
 
 class StepReport(Noun):

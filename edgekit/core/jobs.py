@@ -60,7 +60,21 @@ class InspectJob(Noun, tag="inspect"):
     folder: str
 
 
-Job = LoadJob | ConvertJob | RunJob | InspectJob
+class ScoreJob(Noun, tag="score"):
+    """Call the user's own metric (`module:function`, found in `metric_path`) on each side's outputs.
+
+    `outputs` are `.npz` files keyed by output name; `labels` is one keyed by output name, `y` for
+    labels that name none. The answer is one float per file, more being better.
+    """
+
+    metric: str
+    outputs: tuple[str, ...]
+    labels: str
+    folder: str
+    metric_path: str | None = None
+
+
+Job = LoadJob | ConvertJob | RunJob | InspectJob | ScoreJob
 
 
 class Order(Noun):

@@ -51,5 +51,7 @@ def show_shape(shape: Shape | None) -> str:
     """`(N, 28, 28, 1)`: a free first axis is N, any other free axis is ?."""
     if shape is None:
         return "(unknown)"
-    axes = ["N" if d is None and i == 0 else "?" if d is None else str(d) for i, d in enumerate(shape)]
+    axes = [
+        "N" if d is None and i == 0 else "?" if d is None else str(d) for i, d in enumerate(shape)
+    ]
     return f"({axes[0]},)" if len(axes) == 1 else f"({', '.join(axes)})"

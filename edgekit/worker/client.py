@@ -24,9 +24,24 @@ LOG_NAME = "log.txt"
 R = TypeVar("R")
 
 _KEPT_VARIABLES = frozenset(
-    "PATH HOME LANG LC_ALL LC_CTYPE TMPDIR TZ LD_LIBRARY_PATH VIRTUAL_ENV PYTHONPATH PYTHONHASHSEED "
-    "OMP_NUM_THREADS XDG_CACHE_HOME SYSTEMROOT".split()
+    [
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TMPDIR",
+        "TZ",
+        "LD_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "PYTHONHASHSEED",
+        "OMP_NUM_THREADS",
+        "XDG_CACHE_HOME",
+        "SYSTEMROOT",
+    ]
 )
+_OWN = {"EDGEKIT_OWN_CHILD": "1"}
 _SET_VARIABLES = {
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -42,8 +57,8 @@ class Workers:
     """Warm children, one per backend environment. A context manager: none outlives it.
 
     A child serves jobs in turn, so a framework is imported once; when it dies only the job in
-    flight is lost and the next job gets a new one. `fresh=True` asks for a child that has served
-    nothing.
+    flight is lost and the next job gets a new one. `own=True` keeps a job out of the children that
+    convert; `fresh=True` asks for a child that has served nothing.
     """
 
     def __init__(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -69,6 +84,7 @@ class Workers:
         *,
         entry: str,
         environment: Mapping[str, str],
+        own: bool = False,
         fresh: bool = False,
     ) -> R:
         """Do `job` with `entry` in a child of `environment` and decode its value as `result`.
@@ -80,7 +96,7 @@ class Workers:
         folder = Path(job.folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "job.json").write_text(to_json(Order(entry=entry, job=job)))
-        key = tuple(sorted(environment.items()))
+        key = tuple(sorted({**environment, **(_OWN if own else {})}.items()))
         if fresh:
             self._close(key)
         child = self._child(key, folder / LOG_NAME)

@@ -1,0 +1,218 @@
+"""Fit data to a model's signature: names, dtypes, shapes, calls; or make data up, and say so."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgekit.config.samples import Data
+from edgekit.core.arrays import Array, Arrays, write_npz
+from edgekit.core.noun import Noun
+from edgekit.core.signature import Signature, TensorSpec, show_shape
+from edgekit.errors import ConfigError
+
+SYNTHETIC_ROWS = 8
+FREE_ROWS_PER_CALL = 16
+_FREE_AXIS = 16
+_FREE_IMAGE_AXIS = 64
+
+
+class Feed(Noun):
+    """Arrays on disk, keyed by the source's input names, and how to cut them into calls.
+
+    `count` rows are real; more may follow to fill the last call of a model with a fixed batch.
+    """
+
+    path: str
+    count: int
+    calls: tuple[int, ...]
+    stacked: bool
+    notes: tuple[str, ...] = ()
+
+
+def bind(data: Data, signature: Signature) -> tuple[Arrays, tuple[str, ...]]:
+    """The arrays of `data` under the names of `signature.inputs`, in its dtypes, and notes.
+
+    A model with one input also takes the name `x`. Raises ConfigError with both shapes where they
+    do not fit, and where a value would change by more than rounding to the model's dtype.
+    """
+    notes: list[str] = []
+    arrays: Arrays = {}
+    for spec in signature.inputs:
+        array = _find(data, spec, signature)
+        _check_shape(array, spec, data.origin)
+        arrays[spec.name], note = _cast(array, spec, data.origin)
+        notes += note
+    unused = set(data.inputs) - set(arrays) - ({"x"} if len(signature.inputs) == 1 else set())
+    if unused:
+        raise ConfigError(
+            f"{data.origin} has arrays the model does not take: {', '.join(sorted(unused))}",
+            fix=f"the model's inputs are: {', '.join(s.name for s in signature.inputs)}",
+        )
+    return arrays, tuple(notes)
+
+
+def specs_of(data: Data) -> tuple[TensorSpec, ...]:
+    """Input specs read off data, for models that do not tell: first axis free, float64 as float32."""
+    return tuple(
+        TensorSpec(
+            name=name,
+            dtype="float32" if array.dtype == np.float64 else str(array.dtype),
+            shape=(None, *array.shape[1:]),
+        )
+        for name, array in data.inputs.items()
+    )
+
+
+def synthetic(
+    signature: Signature, *, seed: int, rows: int = SYNTHETIC_ROWS, size: int = 0
+) -> Arrays:
+    """Made-up inputs: floats N(0, 1), integers 0 or 1 (safe as token ids), booleans at random.
+
+    A free axis other than the first gets `size`, or 64 where two of them stand side by side (an
+    image), or 16.
+    """
+    rng = np.random.default_rng(seed)
+    arrays: Arrays = {}
+    for spec in signature.inputs:
+        if spec.shape is None:
+            raise ConfigError(
+                f"input {spec.name!r} has an unknown rank", fix="give --input NAME:SHAPE:DTYPE"
+            )
+        shape = [
+            n if n is not None else size or _free_size(spec.shape, i)
+            for i, n in enumerate(spec.shape)
+        ]
+        if spec.shape and spec.shape[0] is None:
+            shape[0] = rows
+        kind = np.dtype(spec.dtype).kind
+        if kind == "f":
+            arrays[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
+        elif kind in "iub":
+            arrays[spec.name] = rng.integers(0, 2, shape).astype(spec.dtype)
+        else:
+            raise ConfigError(
+                f"inputs of dtype {spec.dtype} cannot be made up",
+                fix="give real samples: --eval-data",
+            )
+    return arrays
+
+
+def _free_size(shape: tuple[int | None, ...], axis: int) -> int:
+    neighbours = shape[max(axis - 1, 1) : axis + 2]
+    return _FREE_IMAGE_AXIS if sum(n is None for n in neighbours) > 1 else _FREE_AXIS
+
+
+def write_feed(arrays: Arrays, signature: Signature, path: Path) -> Feed:
+    """Write `arrays` for a model with `signature` (names: each spec's origin) and plan the calls.
+
+    A free first axis is exercised with one row first and then 16 at a time; a fixed one is filled
+    up by repeating the last row; a model without a batch axis is called once per row.
+    """
+    spec = signature.inputs[0]
+    array = arrays[spec.origin]
+    count = array.shape[0]
+    stacked = spec.shape is not None and array.ndim == len(spec.shape) + 1
+    batch = None if stacked or not spec.shape else spec.shape[0]
+    if stacked:
+        calls: tuple[int, ...] = (count,)
+    elif batch is None:
+        whole, rest = divmod(count - 1, FREE_ROWS_PER_CALL)
+        calls = (1, *[FREE_ROWS_PER_CALL] * whole, *([rest] if rest else []))
+    else:
+        calls = (batch,) * -(-count // batch)
+    rows = sum(calls)
+    write_npz(path, {name: _filled(a, rows) for name, a in arrays.items()})
+    return Feed(path=str(path), count=count, calls=calls, stacked=stacked)
+
+
+def write_examples(arrays: Arrays, signature: Signature, path: Path) -> None:
+    """Write one call's arrays for a tracer, keyed by the signature's own names.
+
+    Two rows along a free first axis: a size of 1 would be taken for a constant.
+    """
+    examples: Arrays = {}
+    for spec in signature.inputs:
+        array = arrays[spec.origin]
+        if spec.shape is not None and array.ndim == len(spec.shape) + 1:
+            examples[spec.name] = array[0]
+        else:
+            rows = (spec.shape[0] if spec.shape else None) or 2
+            examples[spec.name] = _filled(array[:rows], rows)
+    write_npz(path, examples)
+
+
+def rows_of(outputs: Mapping[str, Array], feed: Feed) -> Arrays:
+    """Outputs without the rows that only filled up the last call."""
+    total = sum(feed.calls)
+    return {
+        name: array[: feed.count] if array.ndim and array.shape[0] == total else array
+        for name, array in outputs.items()
+    }
+
+
+def _filled(array: Array, rows: int) -> Array:
+    if array.shape[0] >= rows:
+        return array[:rows]
+    return np.concatenate([array, np.repeat(array[-1:], rows - array.shape[0], axis=0)])
+
+
+def _find(data: Data, spec: TensorSpec, signature: Signature) -> Array:
+    if spec.name in data.inputs:
+        return data.inputs[spec.name]
+    if len(signature.inputs) == 1 and "x" in data.inputs:
+        return data.inputs["x"]
+    raise ConfigError(
+        f"{data.origin} has no array for input {spec.name!r} (arrays: {', '.join(data.inputs)})",
+        fix=f"name the arrays: {', '.join(s.name for s in signature.inputs)}",
+    )
+
+
+def _check_shape(array: Array, spec: TensorSpec, origin: Path) -> None:
+    if spec.shape is None or _fits(array.shape, spec.shape):
+        return
+    if array.ndim == len(spec.shape) + 1 and _fits(array.shape[1:], spec.shape):
+        return
+    fix = "give arrays of the model's shape, already preprocessed"
+    for order in itertools.permutations(range(1, array.ndim)):
+        moved = (array.shape[0], *(array.shape[i] for i in order))
+        if array.ndim == 4 and moved[1:] != array.shape[1:] and _fits(moved, spec.shape):
+            fix = (
+                f"the axes may be in another layout: transpose the array by (0, {str(order)[1:-1]})"
+            )
+            break
+    raise ConfigError(
+        f"{origin}: input {spec.name!r} has shape {array.shape}, the model takes {show_shape(spec.shape)}",
+        fix=fix,
+    )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether `shape` is one the model takes; the first axis counts samples, whatever the batch."""
+    return len(shape) == len(wanted) and all(
+        n == w or w is None or i == 0 for i, (n, w) in enumerate(zip(shape, wanted, strict=True))
+    )
+
+
+def _cast(array: Array, spec: TensorSpec, origin: Path) -> tuple[Array, list[str]]:
+    wanted = np.dtype(spec.dtype)
+    if array.dtype == wanted:
+        return array, []
+    if array.dtype.kind not in "fiub" or wanted.kind not in "fiub":
+        raise ConfigError(
+            f"{origin}: input {spec.name!r} is {array.dtype}, the model takes {wanted}",
+            fix="give numbers",
+        )
+    result = array.astype(wanted)
+    if wanted.kind != "f" and not np.array_equal(result.astype(array.dtype), array):
+        raise ConfigError(
+            f"{origin}: input {spec.name!r} is {array.dtype} and its values do not fit {wanted}",
+            fix=f"give the array as {wanted}",
+        )
+    exact = np.array_equal(result.astype(array.dtype), array, equal_nan=array.dtype.kind == "f")
+    return result, [
+        f"input {spec.name}: {array.dtype} samples were {'taken' if exact else 'rounded'} as {wanted}"
+    ]

@@ -1,0 +1,76 @@
+"""What a user asks of one cell, after parsing and before planning."""
+
+from __future__ import annotations
+
+from edgekit.core.artifact import Format
+from edgekit.core.noun import Noun
+from edgekit.core.signature import TensorSpec
+from edgekit.core.target import Target
+
+
+class Opening(Noun):
+    """How the user's model may be opened.
+
+    `trust` is empty (no code may run), `this-file`, or `sha256:DIGEST`, which must match.
+    """
+
+    path: str
+    trust: str = ""
+    factory: str | None = None
+    factory_path: str | None = None
+    signature_key: str | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+
+
+class Proof(Noun):
+    """What the verdict rests on, and what it is held to.
+
+    `map_outputs` pairs an artifact's output names with the source's, for artifacts that edgekit did
+    not make. `metric` is a built-in name or `module:function`, found in `metric_path`.
+    """
+
+    data: str | None = None
+    metric: str | None = None
+    metric_path: str | None = None
+    min_accuracy: float | None = None
+    max_drop: float | None = None
+    atol: dict[str, float] = {}
+    rtol: dict[str, float] = {}
+    map_outputs: dict[str, str] = {}
+    num_threads: int = 1
+    num_runs: int = 50
+    warmup_runs: int | None = None
+    seed: int = 0
+
+
+class ConvertRequest(Noun):
+    """One conversion: a model, a format or a target, a proof, a place for the result."""
+
+    opening: Opening
+    to: Format
+    target: Target | None = None
+    via: str | None = None
+    options: dict[str, str] = {}
+    proof: Proof = Proof()
+    output: str | None = None
+    keep_failed: bool = False
+    run_dir: str | None = None
+
+
+class ValidateRequest(Noun):
+    """Compare an artifact that already exists with its source."""
+
+    opening: Opening
+    artifact: str
+    proof: Proof = Proof()
+    target: Target | None = None
+    run_dir: str | None = None
+
+
+class BenchRequest(Noun):
+    """Run one model alone and measure it."""
+
+    opening: Opening
+    proof: Proof = Proof()
+    target: Target | None = None
+    run_dir: str | None = None

@@ -1,0 +1,1 @@
+"""Judging: pure functions from measured figures to verdicts."""

@@ -1,0 +1,196 @@
+"""The lines a model can take through edgekit: convert, validate, bench, inspect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekit.catalog import Catalog
+from edgekit.config import feeds
+from edgekit.config.samples import Data, read_data
+from edgekit.config.sniff import sniff
+from edgekit.core.artifact import Artifact, Format
+from edgekit.core.cell import CellReport, Outcome
+from edgekit.core.inspection import Inspection
+from edgekit.core.noun import changed, to_json
+from edgekit.core.plan import Plan
+from edgekit.core.request import BenchRequest, ConvertRequest, Opening, ValidateRequest
+from edgekit.core.signature import Signature
+from edgekit.core.target import Budget, Target
+from edgekit.errors import ConfigError, EdgekitError
+from edgekit.pipeline.cell import Cell, cell_folder, source_of
+from edgekit.pipeline.draft import Draft, Progress, reported
+from edgekit.pipeline.names import aligned, with_inputs
+from edgekit.pipeline.prove import Inputs, gather_inputs, measured, over_budget, prove
+from edgekit.pipeline.publish import check_writable, compressed_size_bytes, failed_path, publish
+from edgekit.planner import plan
+from edgekit.worker.client import Workers
+
+RECIPE = "fp32"
+_TELL_NO_INPUTS = frozenset({Format.STATE_DICT, Format.TORCH_PICKLE, Format.TORCHSCRIPT})
+
+
+def quiet(_: str) -> None:
+    """Progress for nobody."""
+
+
+def convert(
+    request: ConvertRequest, *, workers: Workers, catalog: Catalog, progress: Progress = quiet
+) -> CellReport:
+    """Convert, prove and, if it passed, publish. Raises ConfigError; all else is in the report."""
+    if request.output:
+        check_writable(Path(request.output))
+    data = _data(request.proof.data)
+    target = request.target.name if request.target else request.to.value
+    draft = Draft(
+        f"{Path(request.opening.path).stem}-{RECIPE}-{target}",
+        recipe=RECIPE,
+        target=target,
+        progress=progress,
+    )
+
+    def line(cell: Cell) -> CellReport:
+        planned = plan(sniff(Path(request.opening.path)), request.to, catalog, via=request.via)
+        source = _load(cell, request.opening, data)
+        inputs = gather_inputs(source, data, request.proof, cell)
+        made = _apply(cell, planned, source, inputs=inputs, request=request)
+        _describe(cell, made, request.output or Path(made.path).name)
+        report = prove(
+            cell, source, made, inputs=inputs, proof=request.proof, target=request.target
+        )
+        _publish(report, made, request)
+        return report
+
+    return _in_cell(line, draft, workers=workers, catalog=catalog, run_dir=request.run_dir)
+
+
+def validate(
+    request: ValidateRequest, *, workers: Workers, catalog: Catalog, progress: Progress = quiet
+) -> CellReport:
+    """Prove an artifact that already exists against its source."""
+    data = _data(request.proof.data)
+    path = Path(request.artifact)
+    draft = Draft(
+        f"{Path(request.opening.path).stem}-validate-{path.name}",
+        recipe="as given",
+        target=request.target.name if request.target else "",
+        progress=progress,
+    )
+
+    def line(cell: Cell) -> CellReport:
+        source = _load(cell, request.opening, data)
+        inputs = gather_inputs(source, data, request.proof, cell)
+        opening = Opening(path=str(path), inputs=source.signature.inputs)
+        artifact = cell.load(source_of(opening), own=True)
+        signature = aligned(artifact, source.signature, request.proof.map_outputs)
+        artifact = changed(artifact, signature=signature)
+        _describe(cell, artifact, str(path))
+        return prove(
+            cell, source, artifact, inputs=inputs, proof=request.proof, target=request.target
+        )
+
+    return _in_cell(line, draft, workers=workers, catalog=catalog, run_dir=request.run_dir)
+
+
+def bench(
+    request: BenchRequest, *, workers: Workers, catalog: Catalog, progress: Progress = quiet
+) -> CellReport:
+    """Run one model and measure it; nothing is compared."""
+    data = _data(request.proof.data)
+    path = Path(request.opening.path)
+    target = request.target.name if request.target else ""
+    draft = Draft(f"{path.name}-bench", recipe="as given", target=target, progress=progress)
+
+    def line(cell: Cell) -> CellReport:
+        artifact = _load(cell, request.opening, data)
+        _describe(cell, artifact, str(path))
+        inputs = gather_inputs(artifact, data, request.proof, cell)
+        feed = feeds.write_feed(inputs.arrays, artifact.signature, cell.folder / "samples.npz")
+        run = cell.run(artifact, feed, request.proof, own=True, fresh=True)
+        measured(cell, artifact, run, source=None, budget=_budget(request.target))
+        missed = over_budget(cell)
+        return draft.report(Outcome.OVER_BUDGET, missed) if missed else draft.passed()
+
+    return _in_cell(line, draft, workers=workers, catalog=catalog, run_dir=request.run_dir)
+
+
+def inspect(
+    opening: Opening, *, workers: Workers, catalog: Catalog, progress: Progress = quiet
+) -> Inspection:
+    """Say what is inside a model. Raises what went wrong."""
+    draft = Draft("inspect", recipe="", target="", progress=progress)
+    with cell_folder(None, "inspect") as folder:
+        cell = Cell(draft, workers=workers, catalog=catalog, folder=folder)
+        return cell.inspect(_load(cell, opening, None))
+
+
+def _in_cell(
+    line: Callable[[Cell], CellReport],
+    draft: Draft,
+    *,
+    workers: Workers,
+    catalog: Catalog,
+    run_dir: str | None,
+) -> CellReport:
+    """Walk one line in a folder of its own: an error ends it as a report, but for a ConfigError."""
+    with cell_folder(run_dir, draft.facts["id"]) as folder:
+        try:
+            return line(Cell(draft, workers=workers, catalog=catalog, folder=folder))
+        except ConfigError:
+            raise
+        except EdgekitError as error:
+            return draft.failed(error)
+
+
+def _data(path: str | None) -> Data | None:
+    return read_data(Path(path)) if path else None
+
+
+def _budget(target: Target | None) -> Budget:
+    return target.budget if target else Budget()
+
+
+def _load(cell: Cell, opening: Opening, data: Data | None) -> Artifact:
+    """The source with its signature; formats that tell no inputs take them from the data."""
+    told = feeds.specs_of(data) if data and sniff(Path(opening.path)) in _TELL_NO_INPUTS else ()
+    source = source_of(opening, inputs=told)
+    artifact = cell.load(source)
+    cell.draft.notes += artifact.notes
+    cell.draft.facts["source"] = reported(artifact, path=opening.path)
+    return artifact
+
+
+def _apply(
+    cell: Cell, planned: Plan, source: Artifact, *, inputs: Inputs, request: ConvertRequest
+) -> Artifact:
+    """Apply the plan's steps in order; each is given the signature that is wanted."""
+    options = {**(request.target.options if request.target else {}), **request.options}
+    made = source
+    wanted = with_inputs(source.signature, request.opening.inputs)
+    for number, step in enumerate(planned.steps):
+        examples = cell.folder / f"examples-{number}.npz"
+        feeds.write_examples(inputs.arrays, wanted, examples)
+        backend = cell.catalog.backend(step.backend)
+        made = cell.convert(made, backend, signature=wanted, examples=examples, options=options)
+        cell.draft.notes += made.notes
+        wanted = made.signature
+    return made
+
+
+def _describe(cell: Cell, artifact: Artifact, path: str) -> None:
+    compressed = compressed_size_bytes(Path(artifact.path))
+    cell.draft.facts["artifact"] = reported(artifact, path=path, compressed=compressed)
+    cell.draft.facts["signature"] = Signature(
+        inputs=artifact.signature.inputs, outputs=artifact.signature.outputs
+    )
+
+
+def _publish(report: CellReport, made: Artifact, request: ConvertRequest) -> None:
+    """At `output` there is a good artifact or what was there before."""
+    if not request.output:
+        return
+    output = Path(request.output)
+    if report.outcome is Outcome.PASSED:
+        publish(Path(made.path), output, to_json(report))
+    elif request.keep_failed:
+        publish(Path(made.path), failed_path(output), to_json(report))
