@@ -1,39 +1,62 @@
-"""What a pickle would run, found by reading its opcodes: nothing is unpickled here."""
+"""Torch's pickles: what one would run, read from its opcodes; weights, read without code."""
 
 from __future__ import annotations
 
 import io
 import pickle
 import pickletools
+import zipfile
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
+from edgekit.backends.pickle_names import pickle_names
+
+_HARMLESS = ("torch.", "collections.OrderedDict")
+
 
 def globals_in(content: bytes) -> tuple[str, ...]:
-    """`module.name` of everything the pickles in `content` would import, in order of first use."""
-    found: dict[str, None] = {}
-    stream = io.BytesIO(content)
-    while stream.tell() < len(content):
-        strings: list[str] = []
-        try:
-            for opcode, argument, _ in pickletools.genops(stream):
-                if opcode.name in ("GLOBAL", "INST"):
-                    found[str(argument).replace(" ", ".")] = None
-                elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
-                    found[".".join(strings[-2:])] = None
-                elif isinstance(argument, str):
-                    strings.append(argument)
-        except (ValueError, IndexError):  # what follows the pickles is not one
-            break
-    return tuple(found)
+    """`module.name` of all that a torch file, zipped or legacy, would import; torch's own left out.
+
+    Nothing is unpickled.
+    """
+    names = [name for data in _pickles(content) for name in pickle_names(data).names]
+    return tuple(dict.fromkeys(name for name in names if not name.startswith(_HARMLESS)))
 
 
 def weights_only(content: bytes, member: str) -> Iterator[str]:
     """Why `content` is more than tensors and plain containers; nothing where it is just that."""
     try:
-        torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        read_weights_only(content)
     except pickle.UnpicklingError as error:
-        yield f"{member} is a pickle of more than tensors ({str(error).splitlines()[0][:160]})"
+        yield f"{member} is a pickle of more than tensors ({first_line(error)})"
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        yield f"{member} is not a readable weights file ({str(error)[:160]})"
+        yield f"{member} is not a readable weights file ({first_line(error)})"
+
+
+def read_weights_only(content: bytes) -> Any:
+    """`torch.load` that builds tensors and plain containers and refuses everything else."""
+    return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+
+
+def first_line(error: Exception, limit: int = 200) -> str:
+    """The first line of an error's text that says something."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)[:limit]
+
+
+def _pickles(content: bytes) -> Iterator[bytes]:
+    """The pickles of a zip archive, or those written one after another in a legacy file."""
+    if content.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            yield from (archive.read(name) for name in archive.namelist() if name.endswith(".pkl"))
+        return
+    stream = io.BytesIO(content)
+    while (start := stream.tell()) < len(content):
+        try:
+            for _ in pickletools.genops(stream):
+                pass
+        except (ValueError, IndexError):  # the raw storages that follow the pickles
+            return
+        yield content[start : stream.tell()]

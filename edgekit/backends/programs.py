@@ -81,6 +81,12 @@ class Nested:
         return args, kwargs
 
 
+def keyword_call(names: Sequence[str]) -> Nested:
+    """Flat tensors as keyword arguments."""
+    _, spec = pytree.tree_flatten(((), dict.fromkeys(names, 0)))
+    return Nested(leaves=(_TENSOR,) * len(names), spec=spec)
+
+
 def flattened(module: Any, names: Sequence[str], call: Nested | None = None) -> Any:
     """`module` with a flat `forward(*tensors) -> tuple` whose arguments are called `names`.
 
@@ -108,9 +114,11 @@ class _Flat(torch.nn.Module):
         # In a list, so that `inner` is not a child: that would prefix every parameter's name.
         self.inner = [inner]
         self.call = call
+        self.training = False
+        if isinstance(inner, torch.jit.ScriptModule):
+            return
         shared = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
         self.__dict__.update({name: inner.__dict__[name] for name in shared})
-        self.training = False
 
     def train(self, mode: bool = True) -> _Flat:  # noqa: FBT001, FBT002
         """Refuse training: a program's own mode was fixed when it was exported."""
