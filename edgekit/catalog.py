@@ -69,14 +69,14 @@ class Catalog(Noun):
         """The error that says why `backend` cannot run here and what to install."""
         return UnavailableError(
             f"{backend.name} cannot run here: {self.missing[backend.name]}",
-            fix=install_line(backend),
+            fix=install_line(backend.extra),
         )
 
 
-def install_line(*backends: Backend) -> str:
-    """The command that installs what the backends need."""
-    extras = sorted({extra for backend in backends for extra in backend.extra.split(",") if extra})
-    return f"pip install 'edgekit[{','.join(extras)}]'"
+def install_line(*extras: str) -> str:
+    """The command that installs extras; each argument may hold several, split by commas."""
+    names = sorted({name for extra in extras for name in extra.split(",") if name})
+    return f"pip install 'edgekit[{','.join(names)}]'"
 
 
 @cache

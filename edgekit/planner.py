@@ -67,7 +67,7 @@ def _route(source: Format, to: Format, catalog: Catalog, via: str | None) -> Rou
     absent = [row for row in routes[0] if not catalog.is_available(row)]
     raise UnavailableError(
         "; ".join(f"{row.name} cannot run here: {catalog.missing[row.name]}" for row in absent),
-        fix=install_line(*absent),
+        fix=install_line(*(row.extra for row in absent)),
     )
 
 

@@ -24,9 +24,8 @@ class DeviceProfile(Noun):
 
 
 class Target(Noun):
-    """A named place to run: device, format, runtime (the backend's name) and budget.
+    """A named place to run: device, format, the runtime that is linked there, and budget.
 
-    `runs_on_host` is true where this machine itself is the device (same system and architecture).
     `options` are the converter's settings for this target, such as ExecuTorch's delegate.
     """
 

@@ -62,8 +62,10 @@ def f1_macro(predicted: Array, labels: Array) -> float:
 
 
 def auroc(scores: Array, labels: Array) -> float:
-    """Area under the ROC curve, 0..1: of `(N,)` scores for label 1, or the mean of one-vs-rest
-    over the classes of `(N, C)` scores. Rank form (Mann-Whitney U / (P * N)), ties count half.
+    """Area under the ROC curve, 0..1; of several classes, the mean of one against the rest.
+
+    `(N,)` scores are for label 1, `(N, C)` for each class. Rank form (Mann-Whitney U / (P * N)),
+    ties count half.
     """
     if scores.ndim == 2 and scores.shape[1] > 2:
         present = [c for c in range(scores.shape[1]) if 0 < (labels == c).sum() < len(labels)]

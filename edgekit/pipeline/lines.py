@@ -16,7 +16,6 @@ from edgekit.core.noun import changed, to_json
 from edgekit.core.plan import Plan
 from edgekit.core.request import BenchRequest, ConvertRequest, Opening, ValidateRequest
 from edgekit.core.signature import Signature
-from edgekit.core.target import Budget, Target
 from edgekit.errors import ConfigError, EdgekitError
 from edgekit.pipeline.cell import Cell, cell_folder, source_of
 from edgekit.pipeline.draft import Draft, Progress, reported
@@ -107,7 +106,7 @@ def bench(
         inputs = gather_inputs(artifact, data, request.proof, cell)
         feed = feeds.write_feed(inputs.arrays, artifact.signature, cell.folder / "samples.npz")
         run = cell.run(artifact, feed, request.proof, own=True, fresh=True)
-        measured(cell, artifact, run, source=None, budget=_budget(request.target))
+        measured(cell, artifact, run, source=None, target=request.target)
         missed = over_budget(cell)
         return draft.report(Outcome.OVER_BUDGET, missed) if missed else draft.passed()
 
@@ -144,10 +143,6 @@ def _in_cell(
 
 def _data(path: str | None) -> Data | None:
     return read_data(Path(path)) if path else None
-
-
-def _budget(target: Target | None) -> Budget:
-    return target.budget if target else Budget()
 
 
 def _load(cell: Cell, opening: Opening, data: Data | None) -> Artifact:

@@ -12,6 +12,7 @@ from edgekit.catalog import host_platform
 from edgekit.config import feeds
 from edgekit.config.feeds import Feed
 from edgekit.config.samples import Data
+from edgekit.config.targets import runs_here
 from edgekit.core.arrays import Array, Arrays, read_npz, write_npz
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.cell import CellReport, Memory, Outcome, Reason, Stage
@@ -78,12 +79,17 @@ def prove(
     parity = _with_probe(cell, source, artifact, parity, inputs=inputs, tolerances=tolerances)
     accuracy = _accuracy(cell, artifact, sides, inputs=inputs, proof=proof)
     draft.facts |= {"parity": parity, "accuracy": accuracy}
-    measured(cell, artifact, actual, source=expected, budget=target.budget if target else Budget())
+    measured(cell, artifact, actual, source=expected, target=target)
     return _judged(cell, parity, accuracy)
 
 
 def measured(
-    cell: Cell, artifact: Artifact, run: RunResult, *, source: RunResult | None, budget: Budget
+    cell: Cell,
+    artifact: Artifact,
+    run: RunResult,
+    *,
+    source: RunResult | None,
+    target: Target | None,
 ) -> None:
     """Put latency, memory, placement, environment and budget lines into the draft."""
     facts = cell.draft.facts
@@ -96,11 +102,17 @@ def measured(
     )
     facts["placement"] = run.placement
     facts["environment"] = _environment(run, source)
+    here = target is None or runs_here(target)
+    if target is not None and not here:
+        device = f"{target.device.os}-{target.device.arch}"
+        cell.draft.notes.append(
+            f"run on this {host_platform()} host, not on {device}: latency and memory are the host's"
+        )
     facts["budget"] = check_budget(
-        budget,
+        target.budget if target else Budget(),
         artifact=reported(artifact, path=artifact.path),
-        latency=facts["latency"],
-        memory=facts["memory"],
+        latency=facts["latency"] if here else None,
+        memory=facts["memory"] if here else None,
         placement=run.placement,
     )
 

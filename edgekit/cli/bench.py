@@ -1,0 +1,41 @@
+"""`edgekit bench`: measure one model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgekit.cli import options, render
+from edgekit.core.request import BenchRequest
+from edgekit.core.target import Target
+
+
+@click.command("bench")
+@options.model_argument
+@click.option("--target", type=options.TargetType(), help="Whose budget to hold it to.")
+@options.opening_options
+@options.data_option
+@options.measure_options
+@options.report_options
+def command(model: str, target: Target | None, **given: Any) -> int:
+    """Measure latency, memory and placement of MODEL in a fresh process; nothing is compared."""
+    request = BenchRequest(
+        opening=options.opening_of(model, given),
+        proof=options.proof_of(given),
+        target=target,
+        run_dir=given["run_dir"],
+    )
+    from edgekit.catalog import load_catalog
+    from edgekit.pipeline.lines import bench
+    from edgekit.worker.client import Workers
+
+    with (
+        render.progress(quiet=given["quiet"]) as progress,
+        Workers(timeout_s=given["timeout_s"]) as workers,
+    ):
+        report = bench(request, workers=workers, catalog=load_catalog(), progress=progress)
+    render.show_report(
+        report, json_path=given["json_path"], quiet=given["quiet"], verbose=given["verbose"]
+    )
+    return report.outcome.exit_code

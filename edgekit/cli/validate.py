@@ -1,0 +1,51 @@
+"""`edgekit validate`: judge an artifact that already exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgekit.cli import options, render
+from edgekit.core.request import ValidateRequest
+from edgekit.core.target import Target
+
+
+@click.command("validate")
+@click.argument("source")
+@click.argument("artifact")
+@click.option(
+    "--map",
+    "pairs",
+    type=options.PairType(),
+    multiple=True,
+    help="Which tensor of the artifact is which of the source, where names and shapes do not tell.",
+)
+@click.option("--target", type=options.TargetType(), help="Whose budget to hold it to.")
+@options.opening_options
+@options.data_option
+@options.judge_options
+@options.measure_options
+@options.report_options
+def command(source: str, artifact: str, target: Target | None, **given: Any) -> int:
+    """Run SOURCE and ARTIFACT on the same samples and judge the ARTIFACT."""
+    request = ValidateRequest(
+        opening=options.opening_of(source, given),
+        artifact=artifact,
+        proof=options.proof_of(given),
+        target=target,
+        run_dir=given["run_dir"],
+    )
+    from edgekit.catalog import load_catalog
+    from edgekit.pipeline.lines import validate
+    from edgekit.worker.client import Workers
+
+    with (
+        render.progress(quiet=given["quiet"]) as progress,
+        Workers(timeout_s=given["timeout_s"]) as workers,
+    ):
+        report = validate(request, workers=workers, catalog=load_catalog(), progress=progress)
+    render.show_report(
+        report, json_path=given["json_path"], quiet=given["quiet"], verbose=given["verbose"]
+    )
+    return report.outcome.exit_code
