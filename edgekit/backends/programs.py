@@ -51,8 +51,10 @@ def _opened(path: str, sha256: str, trusted: bool) -> Program:  # noqa: FBT001
 def flat_module(artifact: Artifact) -> Any:
     """The program of a `.pt2` as an `nn.Module` in inference mode: flat tensors in, a tuple out."""
     program = open_program(artifact)
-    # The guards of a program repeat its declared ranges; shapes are checked where data come in.
+    # Its guards and hooks compare shapes with the declared ranges at every call. That was done where
+    # the data came in, it would be on the clock, and torch.jit cannot trace through it.
     module = program.module(check_guards=False)
+    module._forward_pre_hooks.clear()  # noqa: SLF001
     call = Nested(leaves=tuple(_leaves(program)), spec=program.call_spec.in_spec)
     return flattened(module, [node.name for node in input_nodes(program)], call)
 

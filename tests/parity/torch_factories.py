@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
 
 def mlp() -> nn.Module:
@@ -22,7 +21,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(width)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return torch.relu(x + self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
 
 
@@ -49,7 +48,7 @@ class Recurrent(nn.Module):
         self.gru = nn.GRU(16, 8, batch_first=True)
         self.head = nn.Linear(8, 3)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return self.head(self.gru(self.lstm(x)[0])[0][:, -1])
 
 
@@ -60,7 +59,7 @@ class Transformer(nn.Module):
         layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, 1)
 
-    def forward(self, ids: Any) -> Any:
+    def forward(self, ids: Tensor) -> Tensor:
         return self.encoder(self.embedding(ids)).mean(1)
 
 
@@ -71,7 +70,7 @@ class TwoByTwo(nn.Module):
         super().__init__()
         self.one, self.other = nn.Linear(6, 6), nn.Linear(6, 6)
 
-    def forward(self, right: Any, left: Any) -> dict[str, Any]:
+    def forward(self, right: Tensor, left: Tensor) -> dict[str, Tensor]:
         return {"zeta": self.one(right) - left, "alpha": self.other(left) * right}
 
 
@@ -81,7 +80,7 @@ class FullyConvolutional(nn.Module):
         self.first, self.second = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 2, 1)
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
 
-    def forward(self, x: Any) -> tuple[Any, Any]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = self.pool(torch.relu(self.first(x)))
         return self.second(y).softmax(1), y
 
@@ -89,21 +88,23 @@ class FullyConvolutional(nn.Module):
 class Branching(nn.Module):
     """Control flow that depends on the data."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return x * 2 if x.sum() > 0 else x - 1
 
 
 class FixedBatch(nn.Module):
     """Works for a batch of two only, which `Dim.AUTO` makes static without a word."""
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return x.reshape(2, -1) + 1
 
 
 class Nested(nn.Module):
     """Keyword, dict and constant arguments, an output that is None."""
 
-    def forward(self, x: Any, extra: dict[str, Any], factor: int = 3, *, shift: Any = None) -> Any:
+    def forward(
+        self, x: Tensor, extra: dict[str, Tensor], factor: int = 3, *, shift: Tensor
+    ) -> Tensor:
         return {"scaled": x * factor + extra["bias"], "nothing": None, "shifted": x + shift}
 
 
@@ -114,7 +115,7 @@ class Unnormalised(nn.Module):
         super().__init__()
         self.norm, self.drop = nn.BatchNorm1d(6), nn.Dropout(0.5)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return self.drop(self.norm(x))
 
 
@@ -127,11 +128,11 @@ class ResidualBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.grows = width_in != width
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
         if self.grows:
-            pad = y.shape[1] // 4
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, pad, pad))
+            extra = y.shape[1] // 4
+            x = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, extra, extra))
         return torch.relu(x + y)
 
 
@@ -149,7 +150,7 @@ class ResNet20(nn.Module):
         first = ResidualBlock(width_in, width, stride)
         return nn.Sequential(first, *(ResidualBlock(width, width, 1) for _ in range(2)))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         y = self.layer3(self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x))))))
         return self.linear(y.mean((2, 3)))
 
@@ -176,7 +177,7 @@ class PNet(nn.Module):
         self.conv3, self.prelu3 = nn.Conv2d(16, 32, 3), nn.PReLU(32)
         self.conv4_1, self.conv4_2 = nn.Conv2d(32, 2, 1), nn.Conv2d(32, 4, 1)
 
-    def forward(self, x: Any) -> dict[str, Any]:
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
         y = self.pool1(self.prelu1(self.conv1(x)))
         y = self.prelu3(self.conv3(self.prelu2(self.conv2(y))))
         return {"boxes": self.conv4_2(y), "faces": self.conv4_1(y).softmax(1)}
@@ -193,7 +194,7 @@ class RNet(nn.Module):
         self.dense4, self.prelu4 = nn.Linear(576, 128), nn.PReLU(128)
         self.dense5_1, self.dense5_2 = nn.Linear(128, 2), nn.Linear(128, 4)
 
-    def forward(self, x: Any) -> tuple[Any, Any]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = self.pool1(self.prelu1(self.conv1(x)))
         y = self.pool2(self.prelu2(self.conv2(y)))
         y = self.prelu3(self.conv3(y)).permute(0, 3, 2, 1).flatten(1)
