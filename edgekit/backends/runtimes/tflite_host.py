@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from typing import Any
 
-from edgekit.backends.calls import Arrays, placed, run_calls
+from edgekit.backends.calls import placed, run_calls
+from edgekit.core.arrays import Arrays
 from edgekit.core.artifact import Artifact
 from edgekit.core.jobs import RunJob
 from edgekit.core.measured import Placement, RunResult

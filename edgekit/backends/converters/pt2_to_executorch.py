@@ -1,0 +1,178 @@
+"""A torch program to ExecuTorch, lowered to XNNPACK or left to the portable kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from executorch.exir import to_edge_transform_and_lower
+from torch._export.verifier import SpecViolationError
+from torch.fx.experimental import _config as symbolic
+
+from edgekit.backends.executorch_runtime import Runner
+from edgekit.backends.graph_passes import fold_constants, make_contiguous
+from edgekit.backends.programs import (
+    Tensors,
+    examples,
+    export_program,
+    flat_module,
+    shape_of,
+    with_shape,
+)
+from edgekit.backends.pte_files import SIGNATURE_METHOD, read_program, signature_of
+from edgekit.backends.written import artifact_of
+from edgekit.core.artifact import Artifact, Format
+from edgekit.core.jobs import ConvertJob
+from edgekit.core.noun import to_json
+from edgekit.core.signature import Signature, TensorSpec
+from edgekit.errors import ConfigError, UnsupportedError
+
+DELEGATES = ("xnnpack", "portable")
+MAX_ROWS = 64
+MAX_SIZE = 256
+
+
+def convert(job: ConvertJob) -> Artifact:
+    """Write `model.pte`; `options["delegate"]` is `xnnpack` (default) or `portable`.
+
+    Free axes get an upper bound, for ExecuTorch plans memory: 64 rows where only the first axis is
+    free, else 256, or `options["max_size"]`. A free first axis that cannot be lowered is fixed to 1
+    with a note. Raises UnsupportedError naming the op that ExecuTorch lacks.
+    """
+    delegate = _delegate(job.options)
+    module = flat_module(job.artifact)
+    make_contiguous(module.inner[0])
+    fold_constants(module.inner[0])
+    given = examples(job)
+    try:
+        return _lowered(job, module, given, job.signature, delegate=delegate)
+    except (RuntimeError, ValueError) as error:
+        names = [s.name for s in job.signature.inputs if s.shape and s.shape[0] is None]
+        if not names:
+            raise
+        signature, one = _one_row(job.signature, given, names)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        note = f"batch axis of {', '.join(names)} fixed to 1: ExecuTorch cannot keep it free ({reason})"
+        return _lowered(job, module, one, signature, delegate=delegate, notes=(note,))
+
+
+def _delegate(options: dict[str, str]) -> str:
+    delegate = options.get("delegate", DELEGATES[0])
+    if delegate not in DELEGATES:
+        raise ConfigError(
+            f"ExecuTorch delegate {delegate!r} is unknown",
+            fix=f"choose one of: {', '.join(DELEGATES)}",
+        )
+    return delegate
+
+
+def _one_row(
+    signature: Signature, given: Tensors, names: Sequence[str]
+) -> tuple[Signature, Tensors]:
+    """The signature and examples with the free first axes at 1; other free axes stay."""
+    one = tuple(
+        tensor[:1].contiguous() if spec.name in names else tensor
+        for spec, tensor in zip(signature.inputs, given, strict=True)
+    )
+    inputs = tuple(
+        with_shape(spec, (1, *(spec.shape or ())[1:])) if spec.name in names else spec
+        for spec in signature.inputs
+    )
+    return Signature(inputs=inputs, outputs=signature.outputs), one
+
+
+def _lowered(
+    job: ConvertJob,
+    module: Any,
+    given: Tensors,
+    wanted: Signature,
+    *,
+    delegate: str,
+    notes: tuple[str, ...] = (),
+) -> Artifact:
+    program = export_program(module, given, wanted, most=_most(wanted, job.options))
+    signature = Signature(
+        inputs=tuple(_named(spec, spec.shape) for spec in wanted.inputs),
+        outputs=_outputs(program, wanted.outputs),
+    )
+    path = Path(job.folder) / f"model{Format.EXECUTORCH.suffix}"
+    path.write_bytes(_lower(program, signature, delegate))
+    written = read_program(path)
+    checked, bounds = signature_of(written)
+    names = [spec.name for spec in checked.inputs]
+    Runner(path, written, num_threads=1).run([tensor.numpy() for tensor in given], names)
+    return artifact_of(
+        path,
+        format=Format.EXECUTORCH,
+        signature=checked,
+        writer=f"executorch {metadata.version('executorch')}",
+        notes=(*job.artifact.notes, *notes, *bounds),
+    )
+
+
+def _most(signature: Signature, options: dict[str, str]) -> int:
+    asked = options.get("max_size", "")
+    if asked:
+        if not asked.isdecimal() or int(asked) < 2:
+            raise ConfigError(f"max_size is {asked!r}", fix="give a whole number of 2 or more")
+        return int(asked)
+    others = [size for spec in signature.inputs for size in (spec.shape or ())[1:]]
+    return MAX_SIZE if None in others else MAX_ROWS
+
+
+def _named(spec: TensorSpec, shape: tuple[int | None, ...] | None) -> TensorSpec:
+    return TensorSpec(
+        name=spec.name,
+        dtype=spec.dtype,
+        shape=shape,
+        source_name=spec.origin,
+        categories=spec.categories,
+    )
+
+
+def _outputs(program: Any, wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """The specs of the outputs as the program gives them: true dtypes, fixed axes with their size."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    outputs = [values[name] for name in program.graph_signature.user_outputs]
+    return tuple(
+        TensorSpec(
+            name=spec.name,
+            dtype=str(value.dtype).removeprefix("torch."),
+            shape=shape_of(value),
+            source_name=spec.origin,
+            categories=spec.categories,
+        )
+        for spec, value in zip(wanted, outputs, strict=True)
+    )
+
+
+def _lower(program: Any, signature: Signature, delegate: str) -> bytes:
+    # torch picks a CPU convolution by the batch size, and the guard "less than 16" would become the
+    # upper bound of the axis: pytorch/pytorch#118289, pytorch/executorch#19262.
+    try:
+        with symbolic.patch(backed_size_oblivious=True), torch.no_grad():
+            lowered = to_edge_transform_and_lower(
+                program,
+                partitioner=_partitioners(delegate),
+                constant_methods={SIGNATURE_METHOD: to_json(signature, indent=0)},
+            )
+            return bytes(lowered.to_executorch().buffer)
+    except (SpecViolationError, RuntimeError) as error:
+        for phrase in ("Missing out variant", "is not in Core ATen opset", "is not an Edge op"):
+            if phrase in str(error):
+                raise UnsupportedError(
+                    f"ExecuTorch has no form of an op of this model: {str(error)[:400]}",
+                    fix="write the model without that op, or convert to ONNX or TorchScript",
+                ) from error
+        raise
+
+
+def _partitioners(delegate: str) -> list[Any]:
+    if delegate == "portable":
+        return []
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    return [XnnpackPartitioner()]
