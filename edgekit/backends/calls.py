@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgekit.core.arrays import Array, Arrays, read_npz, write_npz
 from edgekit.core.jobs import RunJob
 from edgekit.core.measured import Placement, RunResult
 from edgekit.core.signature import TensorSpec
 from edgekit.errors import MalformedError
 from edgekit.measure import measure
 
-Array = NDArray[np.generic]
-Arrays = dict[str, Array]
 Call = Callable[[Arrays], Mapping[str, Array]]
 
 
@@ -36,7 +34,7 @@ def run_calls(
     feeds = list(_feeds(job))
     gathered = _gather(job, [_checked(job, call(feed)) for feed in feeds])
     outputs = Path(job.folder) / "outputs.npz"
-    np.savez(outputs, **gathered)
+    write_npz(outputs, gathered)
     timing = None
     if job.num_runs > 0:
         timing = measure(
@@ -53,7 +51,7 @@ def run_calls(
         timing=timing,
         peak_rss_bytes=peak_rss_bytes(),
         placement=placement,
-        versions=dict(versions),
+        versions={name: str(version) for name, version in versions.items()},
     )
 
 
@@ -84,10 +82,10 @@ def peak_rss_bytes() -> int | None:
 
 def _feeds(job: RunJob) -> list[Arrays]:
     """The inputs of each call, by the artifact's names, in its dtypes, C-contiguous."""
-    with np.load(job.samples, allow_pickle=False) as samples:
-        whole = {
-            spec.name: fitted(samples[spec.origin], spec) for spec in job.artifact.signature.inputs
-        }
+    samples = read_npz(job.samples)
+    whole = {
+        spec.name: fitted(samples[spec.origin], spec) for spec in job.artifact.signature.inputs
+    }
     feeds: list[Arrays] = []
     at = 0
     for rows in job.calls:

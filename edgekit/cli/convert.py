@@ -71,13 +71,14 @@ def command(model: str, to: str | None, target: Target | None, **given: Any) -> 
 
 
 def _format(to: str | None, target: Target | None) -> Format:
-    if target is None and to is None:
-        raise ConfigError(
-            "neither --to nor --target was given", fix=f"add --to {'|'.join(FORMATS)}"
-        )
-    if target is not None and to not in (None, target.format.value):
-        raise ConfigError(f"target {target.name} takes {target.format}, not {to}", fix="drop --to")
-    return target.format if target is not None else Format(to)
+    if target is not None:
+        if to not in (None, target.format.value):
+            raise ConfigError(f"target {target.name} takes {target.format}, not {to}", fix="drop --to")
+        return target.format
+    if to is None:
+        fix = f"add --to {'|'.join(FORMATS)}"
+        raise ConfigError("neither --to nor --target was given", fix=fix)
+    return Format(to)
 
 
 def _print_plan(model: str, format: Format, via: str | None) -> int:

@@ -15,6 +15,8 @@ import sys
 import traceback
 from pathlib import Path
 
+import msgspec
+
 from edgekit.core.jobs import Order, Raised, Reply
 from edgekit.core.noun import read_json, to_json
 from edgekit.errors import EdgekitError
@@ -52,7 +54,8 @@ def _answer(folder: Path) -> Reply:
     try:
         order = read_json(folder / "job.json", Order)
         module, _, function = order.entry.partition(":")
-        return Reply(value=getattr(importlib.import_module(module), function)(order.job))
+        value = getattr(importlib.import_module(module), function)(order.job)
+        return Reply(value=msgspec.to_builtins(value))
     except EdgekitError as error:
         return Reply(raised=_raised(error, error.message, error.fix))
     except (Exception, SystemExit) as error:
