@@ -28,7 +28,10 @@ class Split:
         self.train_x, self.test_x, self.train_y, self.test_y = parts
 
 
-def build_into(folder: Path, write: Callable[[Path, Split], Callable[[NDArray[np.float32]], NDArray[np.float32]]]) -> None:
+def build_into(
+    folder: Path,
+    write: Callable[[Path, Split], Callable[[NDArray[np.float32]], NDArray[np.float32]]],
+) -> None:
     """Call `write(folder, split)`, which trains and saves; keep evaluation and calibration data.
 
     `write` answers with the function that shapes images `(N, 8, 8)` for the model's input.

@@ -11,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+os.environ |= {
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 
 import keras
 from digits import SEED, Split, build_into, folder_from_arguments
@@ -37,14 +41,16 @@ def network() -> keras.Model:
 
 
 def write(folder: Path, split: Split) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Train and save `model.keras`."""
+    """Train and save `digits_cnn.keras`."""
     keras.utils.set_random_seed(SEED)
     model = network()
-    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     model.fit(split.train_x[..., None], split.train_y, batch_size=32, epochs=EPOCHS, verbose=0)
     _, accuracy = model.evaluate(split.test_x[..., None], split.test_y, verbose=0)
     print(f"digits_cnn: accuracy {accuracy:.4f} on {len(split.test_y)}")
-    model.save(folder / "model.keras")
+    model.save(folder / "digits_cnn.keras")
     return lambda images: images[..., None]
 
 

@@ -19,14 +19,14 @@ from digits import SEED, Split, build_into, folder_from_arguments
 
 
 def write(folder: Path, split: Split) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Train and save `model.skops`: a scaler and a forest of 30 trees; input `(N, 64)`."""
+    """Train and save `digits_forest.skops`: a scaler and a forest of 30 trees; input `(N, 64)`."""
     model = make_pipeline(
         StandardScaler(), RandomForestClassifier(30, max_depth=10, random_state=SEED)
     )
     model.fit(flat(split.train_x), split.train_y)
     accuracy = model.score(flat(split.test_x), split.test_y)
     print(f"digits_forest: accuracy {accuracy:.4f} on {len(split.test_y)}")
-    skops.io.dump(model, folder / "model.skops")
+    skops.io.dump(model, folder / "digits_forest.skops")
     return flat
 
 

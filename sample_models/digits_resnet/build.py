@@ -21,7 +21,7 @@ BATCH = 32
 
 
 def write(folder: Path, split: Split) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Train; save the weights as `model.safetensors` and the exported program as `model.pt2`."""
+    """Train; save the weights as `digits_resnet.safetensors` and the exported program as `digits_resnet.pt2`."""
     torch.manual_seed(SEED)
     torch.use_deterministic_algorithms(mode=True)
     model = train(DigitsResNet(), split)
@@ -29,12 +29,10 @@ def write(folder: Path, split: Split) -> Callable[[NDArray[np.float32]], NDArray
         scores = model(torch.from_numpy(split.test_x[:, None]))
     accuracy = (scores.argmax(1).numpy() == split.test_y).mean()
     print(f"digits_resnet: accuracy {accuracy:.4f} on {len(split.test_y)}")
-    save_file(model.state_dict(), folder / "model.safetensors")
+    save_file(model.state_dict(), folder / "digits_resnet.safetensors")
     batch = torch.export.Dim("batch", min=1, max=4096)
-    program = torch.export.export(
-        model, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: batch},)
-    )
-    torch.export.save(program, folder / "model.pt2")
+    program = torch.export.export(model, (torch.zeros(2, 1, 8, 8),), dynamic_shapes=({0: batch},))
+    torch.export.save(program, folder / "digits_resnet.pt2")
     return lambda images: images[:, None]
 
 
@@ -43,7 +41,9 @@ def train(model: DigitsResNet, split: Split) -> DigitsResNet:
     images, labels = torch.from_numpy(split.train_x[:, None]), torch.from_numpy(split.train_y)
     steps = -(-len(labels) // BATCH)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, epochs=EPOCHS, steps_per_epoch=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1e-2, epochs=EPOCHS, steps_per_epoch=steps
+    )
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(labels)).split(BATCH):
             optimizer.zero_grad()

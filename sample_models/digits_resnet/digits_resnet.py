@@ -32,7 +32,9 @@ class DigitsResNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+        )
         self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 32, 1))
         self.head = nn.Linear(32, 10)
 
@@ -42,5 +44,5 @@ class DigitsResNet(nn.Module):
 
 
 def build() -> DigitsResNet:
-    """The untrained network; `model.safetensors` holds its weights."""
+    """The untrained network; `digits_resnet.safetensors` holds its weights."""
     return DigitsResNet()
