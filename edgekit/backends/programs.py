@@ -21,6 +21,7 @@ import torch
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
+from edgekit.backends.attention import without_fast_path
 from edgekit.backends.calls import fitted
 from edgekit.backends.program_file import read_program
 from edgekit.backends.written import artifact_of
@@ -128,6 +129,10 @@ class _Flat(torch.nn.Module):
             raise UnsupportedError("an exported program cannot be set to training")
         return self
 
+    def graph_modules(self) -> Iterator[Any]:
+        """The graphs inside, branches included."""
+        return (m for m in self.inner[0].modules() if isinstance(m, torch.fx.GraphModule))
+
     def flat(self, tensors: Tensors) -> Tensors:
         """The outputs that are tensors, in order."""
         args, kwargs = self.call.arguments(tensors) if self.call else (tensors, {})
@@ -198,7 +203,7 @@ def export_program(
     UnsupportedError naming the axis that the model fixes, or the control flow that depends on data.
     """
     module = flattened(module, [spec.name for spec in signature.inputs])
-    with torch.no_grad():
+    with torch.no_grad(), without_fast_path():
         program = _exported(module, examples, free_axes(signature, most=most), most)
     _check_free(program, signature)
     return program

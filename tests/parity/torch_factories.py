@@ -38,7 +38,7 @@ def cnn() -> nn.Module:
 
 
 def channels_last_cnn() -> nn.Module:
-    return cnn().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return cnn().to(memory_format=torch.channels_last)
 
 
 class Recurrent(nn.Module):
