@@ -74,6 +74,23 @@ def writer_of(model: Any) -> str:
     return ", ".join(parts)
 
 
+def op_names(model: Any) -> list[str]:
+    """The name of each op code; a custom op goes by its own name."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    builtin = {number: name for name, number in vars(BuiltinOperator).items() if name.isupper()}
+    return [
+        text(code.CustomCode())
+        or builtin.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "UNKNOWN")
+        for code in items(model, "OperatorCodes")
+    ]
+
+
+def custom_ops(model: Any) -> list[str]:
+    """The ops that no runtime has by itself: Flex ops of TensorFlow, and other custom ones."""
+    return sorted(text(c.CustomCode()) for c in items(model, "OperatorCodes") if c.CustomCode())
+
+
 def items(table: Any, field: str) -> Iterator[Any]:
     """The elements of a vector field of a flatbuffer table."""
     return (getattr(table, field)(i) for i in range(getattr(table, f"{field}Length")()))

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.backends.tflite_files import (
+    custom_ops,
     dtype_of,
     elements_of,
     items,
+    op_names,
     open_model,
     quantization_of,
     signature_of,
-    text,
     writer_of,
 )
 from edgekit.core.artifact import Format
@@ -31,7 +32,7 @@ def inspect(job: InspectJob) -> Inspection:
     """Ops, parameters, multiply-accumulates, dtypes and sizes, all from the flatbuffer."""
     path = Path(job.artifact.path)
     model = open_model(path)
-    names = _op_names(model)
+    names = op_names(model)
     source = job.artifact.source
     signature = signature_of(model, source.signature_key if source else None)
     data = path.read_bytes()
@@ -48,28 +49,15 @@ def inspect(job: InspectJob) -> Inspection:
         parameters=_parameters(model),
         macs=macs,
         tensors=_tensors(model),
-        notes=(*notes, *_custom_notes(names)),
+        notes=(*notes, *_custom_notes(custom_ops(model))),
     )
-
-
-def _op_names(model: Any) -> list[str]:
-    """The name of each op code; a custom op goes by its own name."""
-    from ai_edge_litert.schema_py_generated import BuiltinOperator
-
-    builtin = {number: name for name, number in vars(BuiltinOperator).items() if name.isupper()}
-    return [
-        text(code.CustomCode())
-        or builtin.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "UNKNOWN")
-        for code in items(model, "OperatorCodes")
-    ]
 
 
 def _ops(graph: Any, names: list[str]) -> list[str]:
     return [names[operator.OpcodeIndex()] for operator in items(graph, "Operators")]
 
 
-def _custom_notes(names: list[str]) -> tuple[str, ...]:
-    custom = sorted(name for name in names if not name.isupper())
+def _custom_notes(custom: list[str]) -> tuple[str, ...]:
     flex = any(name.startswith("Flex") for name in custom)
     needs = "needs the TensorFlow (Flex) delegate" if flex else "needs a runtime that has them"
     return (f"custom ops: {', '.join(custom)}; the file {needs}",) if custom else ()
