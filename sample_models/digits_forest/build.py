@@ -1,8 +1,7 @@
-"""Train the scikit-learn sample model: `python sample_models/digits_forest/build.py [FOLDER]`."""
+"""Train the scikit-learn sample model: `python -m sample_models.digits_forest.build [FOLDER]`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from digits import SEED, Split, build_into, folder_from_arguments
+from sample_models.digits import SEED, Split, build_into, folder_from_arguments
 
 
 def write(folder: Path, split: Split) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

@@ -1,8 +1,7 @@
-"""Train the PyTorch sample model: `python sample_models/digits_resnet/build.py [FOLDER]`."""
+"""Train the PyTorch sample model: `python -m sample_models.digits_resnet.build [FOLDER]`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,17 +10,15 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from digits import SEED, Split, build_into, folder_from_arguments
-from digits_resnet import DigitsResNet
+from sample_models.digits import SEED, Split, build_into, folder_from_arguments
+from sample_models.digits_resnet.digits_resnet import DigitsResNet
 
 EPOCHS = 12
 BATCH = 32
 
 
 def write(folder: Path, split: Split) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Train; save the weights as `digits_resnet.safetensors` and the exported program as `digits_resnet.pt2`."""
+    """Train; save the weights (`.safetensors`) and the exported program (`.pt2`)."""
     torch.manual_seed(SEED)
     torch.use_deterministic_algorithms(mode=True)
     model = train(DigitsResNet(), split)
