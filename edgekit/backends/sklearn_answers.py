@@ -198,6 +198,9 @@ def _known_values(estimator: Any) -> list[tuple[int, float]]:
             for part, columns in column_parts(estimator)
             for at, value in _known_values(part)
         ]
+    rows = getattr(estimator, "_fit_X", None)
+    if isinstance(rows, np.ndarray):  # estimators with a radius find no neighbour far away
+        return list(enumerate(rows[0].tolist()))
     found = getattr(estimator, "categories_", ())
     try:
         return [(at, float(known[0])) for at, known in enumerate(found)]

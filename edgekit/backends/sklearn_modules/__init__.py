@@ -1,0 +1,1 @@
+"""Estimators as torch modules: one file one family, `table.py` joins them."""
