@@ -198,8 +198,8 @@ BUILTIN: tuple[Backend, ...] = (
         entry="edgekit.backends.converters.keras_to_tflite:convert",
         reads=(Format.KERAS, Format.SAVEDMODEL),
         writes=Format.TFLITE,
-        requires=("keras", "tensorflow"),
-        extra="keras",
+        requires=("keras", "tensorflow", "ai_edge_litert"),
+        extra="keras,litert",
         environment=_KERAS_TENSORFLOW,
     ),
     Backend(

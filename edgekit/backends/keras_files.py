@@ -23,6 +23,10 @@ _MAX_CONFIG_BYTES = 64 << 20
 _MAX_MEMBERS = 100_000
 _MAX_EXPANSION = 20  # Keras stores weights uncompressed; a bomb expands a thousandfold
 _ALWAYS_ALLOWED_BYTES = 64 << 20
+_WITHOUT_GROUPS = (
+    "DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D",
+    "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ def _open_file(path: Path, file: KerasFile, source: ModelSource) -> KerasModel:
 
 
 def _workarounds(file: KerasFile) -> dict[str, Any]:
-    """Keras 2 wrote `groups` into DepthwiseConv configs, which Keras 3 has no parameter for.
+    """Keras 2 wrote `groups: 1` into configs of layers that have no such parameter in Keras 3.
 
     https://github.com/keras-team/keras/issues/19441
     """
@@ -168,12 +172,14 @@ def _workarounds(file: KerasFile) -> dict[str, Any]:
     import keras
 
     def without_groups(layer: Any) -> Any:
-        def __init__(self: Any, *args: Any, groups: Any = None, **options: Any) -> None:  # noqa: N807, ARG001
+        def __init__(self: Any, *args: Any, groups: int = 1, **options: Any) -> None:  # noqa: N807
+            if groups != 1:
+                raise ValueError(f"{layer.__name__} with {groups} groups")
             layer.__init__(self, *args, **options)
 
         return type(layer.__name__, (layer,), {"__init__": __init__})
 
-    layers = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+    layers = [getattr(keras.layers, name) for name in _WITHOUT_GROUPS]
     return {layer.__name__: without_groups(layer) for layer in layers}
 
 

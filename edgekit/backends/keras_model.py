@@ -28,13 +28,17 @@ class Library(StrEnum):
 
 @dataclass(frozen=True)
 class KerasModel:
-    """`call` takes and gives the framework's tensors by the signature's names, for inference."""
+    """`call` takes and gives the framework's tensors by the signature's names, for inference.
+
+    `owner` is the loaded SavedModel that holds the variables and tables of its signatures.
+    """
 
     model: Any
     library: Library
     signature: Signature
     writer: str
     call: Callable[[Mapping[str, Any]], Tensors]
+    owner: Any = None
 
 
 def named_model(

@@ -60,11 +60,10 @@ def open_savedmodel(source: ModelSource) -> KerasModel:
     names = [spec.name for spec in signature.inputs]
 
     def call(tensors: Mapping[str, Any]) -> Tensors:
-        _ = loaded  # holds the variables, which a signature only points at
         return dict(function(**{name: tf.convert_to_tensor(tensors[name]) for name in names}))
 
     writer = f"TensorFlow {graph.meta_info_def.tensorflow_version} (SavedModel)"
-    return KerasModel(function, Library.TENSORFLOW, signature, writer, call)
+    return KerasModel(function, Library.TENSORFLOW, signature, writer, call, owner=loaded)
 
 
 def _read(folder: Path) -> Any:

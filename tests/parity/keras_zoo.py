@@ -3,6 +3,9 @@
 Weights are random and large enough that every output moves with its input.
 """
 
+# ruff: noqa: ANN401
+# mypy: disable-error-code="misc,untyped-decorator"
+
 from __future__ import annotations
 
 import sys

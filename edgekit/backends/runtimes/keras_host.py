@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from edgekit.backends.calls import Array, Arrays, run_calls
+from edgekit.backends.calls import run_calls
 from edgekit.backends.keras_files import open_keras, source_of
 from edgekit.backends.keras_model import KerasModel, Library
+from edgekit.core.arrays import Array, Arrays
 from edgekit.core.jobs import RunJob
 from edgekit.core.measured import RunResult
 from edgekit.core.noun import changed
