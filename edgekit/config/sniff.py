@@ -20,6 +20,7 @@ _COMPRESSED_PICKLES = (
     b"\xfd7zXZ",
     b"]\x00\x00",
     b"\x78\x01",
+    b"\x78\x5e",
     b"\x78\x9c",
     b"\x78\xda",
 )
