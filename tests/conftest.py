@@ -31,6 +31,15 @@ def shared_models() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sample_models() -> Path:
+    """The folder of sample models, built; skips where they are not."""
+    folder = REPO / "sample_models"
+    if len(list(folder.glob("*/built/eval.npz"))) < 3:
+        pytest.skip("the sample models are not built: run scripts/build-samples")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def workers() -> Iterator[Workers]:
     """Children that stay warm: each framework is imported once per session."""
     with Workers(timeout_s=600) as warm:
@@ -74,5 +83,7 @@ def pytest_runtest_makereport(
         allowed = [line.split("#")[0].strip() for line in lines]
         if not any(name and item.nodeid.startswith(name) for name in allowed):
             report.outcome = "failed"
-            report.longrepr = f"skipped in CI, and allowed-skips.txt does not name it: {call.excinfo}"
+            report.longrepr = (
+                f"skipped in CI, and allowed-skips.txt does not name it: {call.excinfo}"
+            )
     return report

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from edgekit.errors import ConfigError
+
+COMPRESS_LIMIT_BYTES = 256 << 20
 
 
 def publish(made: Path, output: Path, report: str) -> None:
@@ -28,10 +30,12 @@ def failed_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.failed{output.suffix}")
 
 
-def compressed_size_bytes(path: Path) -> int:
-    """What an app store or an update would ship: bytes after gzip -6, of all files of a folder."""
+def compressed_size_bytes(path: Path) -> int | None:
+    """What an app store or an update would ship: bytes after zlib level 6; None over 256 MiB."""
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    return sum(len(gzip.compress(file.read_bytes(), compresslevel=6)) for file in files)
+    if sum(file.stat().st_size for file in files) > COMPRESS_LIMIT_BYTES:
+        return None
+    return sum(len(zlib.compress(file.read_bytes(), 6)) for file in files)
 
 
 def check_writable(output: Path) -> None:
