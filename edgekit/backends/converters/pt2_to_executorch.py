@@ -161,13 +161,14 @@ def _lower(program: Any, signature: Signature, delegate: str) -> bytes:
             )
             return bytes(lowered.to_executorch().buffer)
     except (SpecViolationError, RuntimeError) as error:
-        for phrase in ("Missing out variant", "is not in Core ATen opset", "is not an Edge op"):
-            if phrase in str(error):
-                raise UnsupportedError(
-                    f"ExecuTorch has no form of an op of this model: {str(error)[:400]}",
-                    fix="write the model without that op, or convert to ONNX or TorchScript",
-                ) from error
-        raise
+        lines = str(error).splitlines()
+        named = [line for line in lines if line.startswith("Operator: ")] or lines
+        if not isinstance(error, SpecViolationError) and "Missing out variant" not in str(error):
+            raise
+        raise UnsupportedError(
+            f"ExecuTorch has no form of an op of this model: {named[0][:300]}",
+            fix="write the model without that op, or convert to torchscript",
+        ) from error
 
 
 def _partitioners(delegate: str) -> list[Any]:
