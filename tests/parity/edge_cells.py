@@ -30,11 +30,9 @@ class Bench:
     workers: Workers
     folder: Path
 
-    def load(self, path: Path, format: Format, *, signature_key: str | None = None) -> Artifact:
+    def load(self, path: Path, format: Format, **said: object) -> Artifact:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        source = ModelSource(
-            path=str(path), format=format, sha256=digest, signature_key=signature_key
-        )
+        source = ModelSource(path=str(path), format=format, sha256=digest, **said)  # type: ignore[arg-type]
         row = reader(Kind.LOADER, format, load_catalog())
         return self._call(row, LoadJob(source=source, folder=self._new("load")), Artifact)
 

@@ -119,6 +119,13 @@ class Unnormalised(nn.Module):
         return self.drop(self.norm(x))
 
 
+class ReadsFile(nn.Module):
+    """TorchScript whose code reads a file of the machine it runs on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.from_file("/etc/hostname", size=1, dtype=torch.uint8)[0]
+
+
 class ResidualBlock(nn.Module):
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
