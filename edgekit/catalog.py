@@ -238,7 +238,7 @@ BUILTIN: tuple[Backend, ...] = (
         entry="edgekit.backends.converters.sklearn_to_onnx:convert",
         reads=_SKLEARN_SOURCES,
         writes=Format.ONNX,
-        requires=("sklearn", "skops", "skl2onnx", "onnx"),
+        requires=("sklearn", "skops", "skl2onnx", "onnx", "onnxruntime"),
         extra="sklearn,onnx",
         environment=_SKLEARN,
     ),

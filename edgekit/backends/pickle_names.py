@@ -12,7 +12,7 @@ import gzip
 import io
 import lzma
 import math
-import pickle  # noqa: S403  (only its opcodes are used: every class is a stand-in)
+import pickle
 import zlib
 from typing import Any
 
@@ -75,8 +75,15 @@ def _is_known(name: str) -> bool:
     )
 
 
+# The stub of pickle knows only the public half of the class.
+_PythonUnpickler: Any = pickle._Unpickler  # noqa: SLF001
+
+
 class _StandIn:
     """Takes the place of any class, function or instance; keeps what it was given."""
+
+    args: tuple[Any, ...]
+    state: Any
 
     def __new__(cls, *args: Any, **_: Any) -> Any:
         self = super().__new__(cls)
@@ -129,10 +136,10 @@ class _Scan:
             self._versions[state["_sklearn_version"]] = None
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[misc,name-defined]  # noqa: SLF001
+class _Unpickler(_PythonUnpickler):
     """The unpickler in Python, whose every step can be seen; the one in C cannot be followed."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]  # noqa: RUF012, SLF001
+    dispatch: dict[int, Any] = dict(_PythonUnpickler.dispatch)
 
     def __init__(self, file: io.BytesIO, scan: _Scan) -> None:
         super().__init__(file)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.backends.calls import Array
+from edgekit.core.arrays import Array
 from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import ConfigError, UnsupportedError
 
@@ -66,8 +66,9 @@ def feature_count(estimator: Any, given: tuple[TensorSpec, ...] = ()) -> int:
             "not a table of numbers",
             fix="leave this step to the application and convert the estimators after it",
         )
-    if given and given[0].shape and given[0].shape[-1]:
-        return given[0].shape[-1]
+    columns = given[0].shape[-1] if given and given[0].shape else None
+    if columns:
+        return columns
     raise ConfigError(
         f"{type(estimator).__name__} does not say how many features it takes",
         fix=f"give the number of columns: --input {INPUT}:N,COLUMNS:float32",
@@ -201,7 +202,7 @@ def _known_values(estimator: Any) -> list[tuple[int, float]]:
     rows = getattr(estimator, "_fit_X", None)
     if isinstance(rows, np.ndarray):  # estimators with a radius find no neighbour far away
         return list(enumerate(rows[0].tolist()))
-    found = getattr(estimator, "categories_", ())
+    found: list[Any] = list(getattr(estimator, "categories_", ()))
     try:
         return [(at, float(known[0])) for at, known in enumerate(found)]
     except (TypeError, ValueError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle  # noqa: S403  (only its exceptions; joblib reads, and only trusted files)
+import pickle
 import warnings
 import zipfile
 from functools import lru_cache

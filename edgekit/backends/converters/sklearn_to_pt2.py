@@ -9,20 +9,17 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
 
-from edgekit.backends.calls import Array
 from edgekit.backends.programs import examples, export_program, save_program, shape_of, with_shape
 from edgekit.backends.sklearn_answers import answer
+from edgekit.backends.sklearn_closeness import check_close
 from edgekit.backends.sklearn_files import open_estimator
 from edgekit.backends.sklearn_modules.table import Model
 from edgekit.core.artifact import Artifact
 from edgekit.core.jobs import ConvertJob
 from edgekit.core.signature import Signature, TensorSpec
-from edgekit.errors import MalformedError, UnsupportedError
-
-_TOLERANCE = 1e-5
+from edgekit.errors import MalformedError
 
 
 def convert(job: ConvertJob) -> Artifact:
@@ -52,31 +49,13 @@ def _check_answers(estimator: Any, model: Model, x: Any) -> None:
     expected = answer(estimator, x.numpy())
     with torch.no_grad():
         actual = [value.numpy() for value in model(x)]
-    worst = {
-        name: _difference(value, found)
-        for (name, value), found in zip(expected.items(), actual, strict=True)
-    }
-    scores = {name: off for name, off in worst.items() if expected[name].dtype.kind == "f"}
-    # Where scores agree and a label does not, two classes tie within rounding: parity judges that.
-    for name, off in (scores or worst).items():
-        if not off <= _TOLERANCE:
-            raise UnsupportedError(
-                f"{type(estimator).__name__}: computed in float32, {name} is off by {off:.1e} of its "
-                f"range on the samples (limit {_TOLERANCE:.0e})",
-                fix="scale its inputs (StandardScaler in a Pipeline) and fit again, or convert to "
-                "onnx",
-            )
-
-
-def _difference(expected: Array, actual: Array) -> float:
-    """The largest difference over the largest value, or over 1 where all are smaller."""
-    if expected.shape != actual.shape:
-        return float("inf")
-    wanted, found = expected.astype(np.float64), actual.astype(np.float64)
-    if not np.array_equal(np.isnan(wanted), np.isnan(found)):
-        return float("inf")
-    gap = float(np.nanmax(np.abs(wanted - found), initial=0.0))
-    return gap / max(1.0, float(np.nanmax(np.abs(wanted), initial=0.0)))
+    check_close(
+        estimator,
+        expected,
+        dict(zip(expected, actual, strict=True)),
+        fix="its answers need more than float32: scale its inputs (StandardScaler in a Pipeline) "
+        "and fit again",
+    )
 
 
 def _written_signature(program: Any, wanted: Signature) -> Signature:

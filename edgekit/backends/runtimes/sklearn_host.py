@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 
-from edgekit.backends.calls import Arrays, run_calls
+from edgekit.backends.calls import run_calls
 from edgekit.backends.sklearn_answers import INPUT, answer
 from edgekit.backends.sklearn_contents import parts
 from edgekit.backends.sklearn_files import open_estimator
+from edgekit.core.arrays import Arrays
 from edgekit.core.jobs import RunJob
 from edgekit.core.measured import RunResult
 from edgekit.errors import MalformedError

@@ -142,12 +142,21 @@ def quantile(estimator: Any, _: Build) -> Part:
             rising = interpolated(column, getattr(held, f"up_{at}"), held.shares)
             falling = interpolated(-column, getattr(held, f"down_{at}"), held.negative_shares)
             columns.append(0.5 * (rising - falling))
-        return {"transform": torch.stack(columns, dim=1)}
+        value = torch.stack(columns, dim=1)
+        value = torch.where(x == held.top, torch.ones_like(value), value)
+        return {"transform": torch.where(x == held.bottom, torch.zeros_like(value), value)}
 
     tables: dict[str, Any] = {"shares": shares, "negative_shares": -shares[::-1]}
+    tables |= {"bottom": _exact(known[0]), "top": _exact(known[-1])}
     for at in range(known.shape[1]):
         tables |= {f"up_{at}": up(known[:, at]), f"down_{at}": up(-known[::-1, at])}
     return Part(compute, **tables)
+
+
+def _exact(values: Any) -> Any:
+    """Values that a float32 can equal; NaN, which nothing equals, for the others."""
+    near = values.astype(np.float32)
+    return np.where(near == values, near, np.float32(np.nan))
 
 
 def imputer(estimator: Any, _: Build) -> Part:
@@ -167,7 +176,7 @@ def imputer(estimator: Any, _: Build) -> Part:
         marks = missing(x[:, held.flags]).to(torch.float32)
         return {"transform": torch.cat([filled, marks], dim=1)}
 
-    arrays = {"flags": np.array(flags, dtype=np.int64)} if flags else {}
+    arrays: dict[str, Any] = {"flags": np.array(flags, dtype=np.int64)} if flags else {}
     return Part(compute, kept=kept, statistics=np.nan_to_num(statistics[kept]), **arrays)
 
 
@@ -187,7 +196,7 @@ def _missing(estimator: Any) -> Any:
     if marker is None or isinstance(marker, str):
         raise refuse(estimator, f"missing_values={marker!r} is not a number")
     if np.isnan(marker):
-        return lambda x: x != x  # noqa: PLR0124
+        return lambda x: x != x
     return lambda x: x == float(marker)
 
 

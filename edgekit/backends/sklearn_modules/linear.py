@@ -22,7 +22,7 @@ from edgekit.backends.sklearn_modules.part import (
 
 
 def regression(estimator: Any, _: Build) -> Part:
-    """x W + b, for every estimator with `coef_` and `intercept_`; one target is a vector."""
+    """X W + b, for every estimator with `coef_` and `intercept_`; one target is a vector."""
     coef = np.asarray(estimator.coef_, dtype=np.float64)
     flat = coef.ndim == 1
     return Part(

@@ -117,7 +117,7 @@ def constant(estimator: Any, _: Build) -> Part:
 
 def threshold(estimator: Any, build: Build) -> Part:
     """FixedThresholdClassifier and TunedThresholdClassifierCV."""
-    chosen = getattr(estimator, "best_threshold_", getattr(estimator, "threshold", None))
+    chosen: Any = getattr(estimator, "best_threshold_", getattr(estimator, "threshold", None))
     method = _threshold_method(estimator)
     if chosen == "auto":
         chosen = 0.0 if method == "decision_function" else 0.5

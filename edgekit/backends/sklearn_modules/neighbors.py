@@ -160,7 +160,7 @@ def local_outlier_factor(estimator: Any, _: Build) -> Part:
     return Part(
         compute,
         rows=_rows(estimator),
-        reach=estimator._distances_fit_X_[:, count - 1],  # noqa: SLF001
+        reach=estimator._distances_fit_X_[:, count - 1],
         density=estimator._lrd,  # noqa: SLF001
         offset=estimator.offset_,
     )

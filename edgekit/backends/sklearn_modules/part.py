@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgekit.backends.calls import Array
+from edgekit.backends.sklearn_routes import onnx_instead
+from edgekit.core.arrays import Array
 from edgekit.errors import UnsupportedError
 
 Tensor = Any  # torch.Tensor; torch is Any to the type checker
@@ -40,7 +41,7 @@ class Part(torch.nn.Module):
 
 
 def tensor(array: Any) -> Tensor:
-    """A fresh contiguous tensor: float32, int64 or bool. (Strides of 0 break ExecuTorch.)"""
+    """A fresh contiguous tensor: float32, int64 or bool; strides of 0 break ExecuTorch."""
     array = np.asarray(array)
     dtype = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}[array.dtype.kind]
     return torch.tensor(np.array(array, dtype=dtype, order="C"))
@@ -62,12 +63,15 @@ def down(array: Any) -> Array:
 
 def up(array: Any) -> Array:
     """float64 edges rounded up to float32: `x >= edge` stays the same for every float32 x."""
-    return -down(-np.asarray(array, dtype=np.float64))
+    near: Array = -down(-np.asarray(array, dtype=np.float64))  # type: ignore[misc]
+    return near
 
 
 def refuse(estimator: Any, why: str, *, fix: str = "") -> UnsupportedError:
     """The error that names the estimator and why it has no torch module here."""
-    return UnsupportedError(f"{type(estimator).__name__}: {why}", fix=fix)
+    return UnsupportedError(
+        f"{type(estimator).__name__}: {why}", fix=fix or onnx_instead(estimator)
+    )
 
 
 def classified(scores: Tensor, **answers: Any) -> Answers:

@@ -95,7 +95,8 @@ def polynomial(estimator: Any, _: Build) -> Part:
             product = product * wide[:, getattr(held, f"column_{at}")]
         return {"transform": product}
 
-    return Part(compute, **{f"column_{at}": columns[:, at] for at in range(longest)})
+    tables: dict[str, Any] = {f"column_{at}": columns[:, at] for at in range(longest)}
+    return Part(compute, **tables)
 
 
 def _terms(estimator: Any) -> list[tuple[int, ...]]:

@@ -95,7 +95,7 @@ def classifier(estimator: Any, _: Build) -> Part:
 
 
 def _pair_weights(estimator: Any, pairs: list[tuple[int, int]]) -> tuple[Any, Any]:
-    """libsvm's `sv_coef` as one column per pair: positive values vote for the first class."""
+    """The `sv_coef` of libsvm as one column per pair: positive values vote for the first class."""
     dual, counts = np.asarray(estimator._dual_coef_), estimator._n_support  # noqa: SLF001
     ends = np.cumsum([0, *counts])
     weights = np.zeros((dual.shape[1], len(pairs)))
@@ -104,7 +104,7 @@ def _pair_weights(estimator: Any, pairs: list[tuple[int, int]]) -> tuple[Any, An
         of_second = slice(ends[second], ends[second + 1])
         weights[of_first, at] = dual[second - 1, of_first]
         weights[of_second, at] = dual[first, of_second]
-    return weights, np.asarray(estimator._intercept_)  # noqa: SLF001
+    return weights, np.asarray(estimator._intercept_)
 
 
 def regressor(estimator: Any, _: Build) -> Part:

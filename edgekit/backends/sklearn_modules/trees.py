@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgekit.backends.calls import Array
 from edgekit.backends.sklearn_modules.linear import outside_or_inside
 from edgekit.backends.sklearn_modules.part import (
     Answers,
@@ -21,6 +20,7 @@ from edgekit.backends.sklearn_modules.part import (
     refuse,
     tensor,
 )
+from edgekit.core.arrays import Array
 from edgekit.core.noun import Noun
 
 
@@ -66,7 +66,7 @@ class Forest(torch.nn.Module):
             value = torch.gather(x, 1, self.feature[at])
             goes_left = value <= self.threshold[at]
             if self.has_missing:
-                goes_left = goes_left | ((value != value) & (self.missing[at] > 0))  # noqa: PLR0124
+                goes_left = goes_left | ((value != value) & (self.missing[at] > 0))
             at = torch.where(goes_left, self.left[at], self.right[at])
         return at
 
