@@ -71,6 +71,11 @@ class Spectrum(nn.Module):
         return torch.fft.rfft(x).abs()
 
 
+class Rare(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.lgamma(x)
+
+
 class Counting(nn.Module):
     """No batch axis at all."""
 
@@ -94,6 +99,7 @@ def build(folder: Path) -> None:
     _save(folder / "pool.pt2", Pool(), (torch.randn(2, 3, 8, 8),))
     _save(folder / "linear.pt2", linear, (row,))
     _save(folder / "spectrum.pt2", Spectrum(), (torch.randn(2, 16),))
+    _save(folder / "rare.pt2", Rare(), (row,))
     _save(folder / "counting.pt2", Counting(), (torch.randn(6),), is_free=False)
 
 

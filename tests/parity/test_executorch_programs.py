@@ -123,6 +123,11 @@ def test_an_op_without_a_kernel_is_refused_by_name(bench: Bench, programs: Path)
         lowered(bench, programs / "spectrum.pt2", {"x": rows})
 
 
+def test_a_kernel_the_runtime_lacks_is_refused_by_name(bench: Bench, programs: Path) -> None:
+    with pytest.raises(UnsupportedError, match="lgamma"):
+        lowered(bench, programs / "rare.pt2", {"x": ROWS})
+
+
 def test_a_signature_that_does_not_fit_the_program_is_refused(bench: Bench, programs: Path) -> None:
     _, made = lowered(bench, programs / "linear.pt2", {"input": ROWS[:2]})
     path = Path(made.path)

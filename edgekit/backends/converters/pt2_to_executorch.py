@@ -161,7 +161,7 @@ def _lower(program: Any, signature: Signature, delegate: str) -> bytes:
             )
             return bytes(lowered.to_executorch().buffer)
     except (SpecViolationError, RuntimeError) as error:
-        lines = str(error).splitlines()
+        lines = str(error).strip().splitlines()
         named = [line for line in lines if line.startswith("Operator: ")] or lines
         if not isinstance(error, SpecViolationError) and "Missing out variant" not in str(error):
             raise

@@ -13,6 +13,7 @@ import litert_torch
 import numpy as np
 import torch
 from ai_edge_litert.interpreter import Interpreter
+from litert_converter.mlir.ir import MLIRError
 
 from edgekit.backends.calls import fitted
 from edgekit.backends.graph_passes import fold_constants, make_contiguous
@@ -26,7 +27,7 @@ from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import EdgekitError, StepError, UnsupportedError
 
 # litert-torch has no exceptions of its own: a free axis it cannot carry ends in any of these.
-_GIVES_UP = (AssertionError, TypeError, ValueError, RuntimeError, LookupError, NotImplementedError)
+_GIVES_UP = (AssertionError, TypeError, ValueError, RuntimeError, LookupError, MLIRError)
 _RELATIVE, _ABSOLUTE = 1e-2, 1e-4
 
 
