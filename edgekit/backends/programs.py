@@ -245,15 +245,12 @@ def _check_free(program: Program, signature: Signature) -> None:
                 raise UnsupportedError(
                     f"axis {axis} of input {spec.name!r} cannot stay free: the model works only "
                     f"for size {shape[axis]} there",
-                    fix=f"give that axis a size, such as --input {spec.name}:{_asked(spec, axis)}",
+                    fix=f"give it that size: --input {spec.name}:{_asked(spec, shape)}",
                 )
 
 
-def _asked(spec: TensorSpec, fixed: int) -> str:
-    sizes = [
-        "?" if d is None and i != fixed else str(d or 1) for i, d in enumerate(spec.shape or ())
-    ]
-    return f"{','.join(sizes)}:{spec.dtype}"
+def _asked(spec: TensorSpec, found: Shape) -> str:
+    return f"{','.join('?' if size is None else str(size) for size in found)}:{spec.dtype}"
 
 
 def input_shapes(program: Program) -> list[tuple[str, Shape]]:

@@ -68,6 +68,7 @@ def weights(folder: Path) -> None:
     torch.save({}, folder / "empty.pt")
 
 
+
 def exported(module: Any, *args: Any, axes: Any = None, **kwargs: Any) -> ExportedProgram:
     return torch.export.export(module, args, kwargs, dynamic_shapes=axes)
 

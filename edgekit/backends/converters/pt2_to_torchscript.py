@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,24 +22,26 @@ from edgekit.core.noun import to_json
 from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import StepError, UnsupportedError
 
+_NUMBERED = re.compile(r"___torch_mangle_(\d+)")
+
 
 def convert(job: ConvertJob) -> Artifact:
     """Trace and freeze. The names, which TorchScript does not keep, lie in the file as JSON.
 
-    Freezing only inlines the weights: folding batch norm would change the answers. The traced
-    module is held against the program at the size it was traced with and at larger ones.
+    Freezing only inlines the weights: folding batch norm would change the answers. What was
+    written is held against the program at the size it was traced with and at larger ones.
     """
     module, tensors = flat_module(job.artifact), examples(job)
     _keep_sizes_free(module)
     with torch.no_grad(), _quiet():
-        traced = _traced(module, tensors)
-    signature = _signature(job.signature)
-    _check_same(module, traced, tensors)
+        signature = _signature(job.signature)
+        content = _saved(_traced(module, tensors), {NAMES_FILE: to_json(signature)})
+        written = torch.jit.load(io.BytesIO(content))
+    _check_same(module, written, tensors)
     for first_only in (True, False):
-        _check_same(module, traced, _larger(tensors, job.signature, first_only=first_only))
+        _check_same(module, written, _larger(tensors, job.signature, first_only=first_only))
     path = Path(job.folder) / f"model{Format.TORCHSCRIPT.suffix}"
-    with _quiet():
-        torch.jit.save(traced, str(path), _extra_files={NAMES_FILE: to_json(signature)})
+    path.write_bytes(content)
     return artifact_of(
         path,
         format=Format.TORCHSCRIPT,
@@ -64,6 +68,33 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _saved(traced: Any, extra: dict[str, str]) -> bytes:
+    """The archive without its tables of source lines, which hold absolute paths of this machine.
+
+    Class names are numbered on from earlier traces in this process: here they start at 0.
+    """
+    buffer, kept = io.BytesIO(), io.BytesIO()
+    torch.jit.save(traced, buffer, _extra_files=extra)
+    reader = torch._C.PyTorchFileReader(io.BytesIO(buffer.getvalue()))  # noqa: SLF001
+    names = [n for n in reader.get_all_records() if not n.endswith(".debug_pkl")]
+    numbers = sorted({int(found) for name in names for found in _NUMBERED.findall(name)})
+
+    def renumbered(text: str) -> str:
+        return _NUMBERED.sub(lambda m: f"___torch_mangle_{numbers.index(int(m[1]))}", text)
+
+    writer = torch._C.PyTorchFileWriter(kept)  # noqa: SLF001
+    for name in names:
+        record = reader.get_record(name)
+        if name == "version":
+            writer.set_min_version(int(record))
+        elif not name.startswith(".data/"):
+            if name.endswith(".py") or name == "data.pkl":  # a pickle names classes in plain lines
+                record = renumbered(record.decode("latin-1")).encode("latin-1")
+            writer.write_record(renumbered(name), record, len(record))
+    writer.write_end_of_file()
+    return kept.getvalue()
 
 
 def _keep_sizes_free(module: Any) -> None:
