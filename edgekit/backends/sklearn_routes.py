@@ -15,7 +15,7 @@ def onnx_instead(estimator: Any) -> str:
     from skl2onnx._supported_operators import sklearn_operator_name_map
 
     names = {kind.__name__ for kind in sklearn_operator_name_map}
-    known = type(estimator).__name__ in names
+    known = type(estimator).__name__ in names - {"KNNImputer"}
     return "convert to onnx, which has a converter for it" if known else _NO_ROUTE
 
 

@@ -81,18 +81,20 @@ def convert(job: ConvertJob) -> Artifact:
 
 def _refuse_known_wrong(estimator: Any) -> None:
     for part, _ in parts(estimator):
-        if not type(part).__name__.startswith("HistGradientBoosting"):
+        name = type(part).__name__
+        if name == "KNNImputer":
+            raise _refused(part, "skl2onnx writes a graph that fills in other values")
+        if not name.startswith("HistGradientBoosting"):
             continue
         if np.any(getattr(part, "is_categorical_", None)):
             raise UnsupportedError(
-                f"{type(part).__name__} with categorical features: skl2onnx writes splits that "
-                "answer differently",
+                f"{name} with categorical features: skl2onnx writes splits that answer differently",
                 fix="fit it without categorical_features, on one-hot encoded columns",
             )
         if int(version("protobuf").partition(".")[0]) >= 7:
             # protobuf 7 no longer takes a bool for an int, which is what skl2onnx gives it.
             raise UnavailableError(
-                f"{type(part).__name__}: skl2onnx cannot write it with protobuf {version('protobuf')}",
+                f"{name}: skl2onnx cannot write it with protobuf {version('protobuf')}",
                 fix="pip install 'protobuf<7'",
             )
 

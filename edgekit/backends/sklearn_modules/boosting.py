@@ -109,52 +109,81 @@ def adaboost_classifier(estimator: Any, build: Build) -> Part:
     count = estimator.n_classes_
     if count < 2:
         raise refuse(estimator, "it knows only one class")
-    members = [build(member) for member in estimator.estimators_]
-    order = [
-        np.searchsorted(estimator.classes_, member.classes_) for member in estimator.estimators_
-    ]
-    weights = estimator.estimator_weights_[: len(members)]
+    votes = _tree_votes(estimator) if _are_trees(estimator) else _member_votes(estimator, build)
 
     def compute(held: Any, x: Tensor) -> Answers:
-        best = torch.stack(
-            [held.order[at][part(x)["predict"]] for at, part in enumerate(held.parts)], dim=1
-        )
-        chosen = best.unsqueeze(2) == held.classes.reshape(1, 1, -1)
-        votes = torch.where(chosen, held.votes_for, held.votes_against).sum(dim=1)
+        total = held.parts[0](x)
         if count == 2:
-            decision = votes[:, 1] - votes[:, 0]
+            decision = total[:, 1] - total[:, 0]
             shares = torch.softmax(torch.stack([-decision, decision], dim=1) / 2, dim=1)
             label = (decision > 0).to(torch.int64)
             return {"predict": label, "decision_function": decision, "predict_proba": shares}
-        shares = torch.softmax(votes / (count - 1), dim=1)
-        return classified(votes, decision_function=votes, predict_proba=shares)
+        shares = torch.softmax(total / (count - 1), dim=1)
+        return classified(total, decision_function=total, predict_proba=shares)
 
-    share = (weights / estimator.estimator_weights_.sum()).reshape(1, -1, 1)
-    width = max(len(row) for row in order)
-    return Part(
-        compute,
-        parts=members,
-        classes=np.arange(count),
-        order=np.array([np.pad(row, (0, width - len(row))) for row in order]),
-        votes_for=share,
-        votes_against=-share / (count - 1),
-    )
+    return Part(compute, parts=[votes])
+
+
+def _are_trees(estimator: Any) -> bool:
+    return all(hasattr(member, "tree_") for member in estimator.estimators_)
+
+
+def _ballots(estimator: Any) -> list[Any]:
+    """For each member a row per class it knows: what its vote for that class adds to all."""
+    count = estimator.n_classes_
+    weights = estimator.estimator_weights_ / estimator.estimator_weights_.sum()
+    known = [np.searchsorted(estimator.classes_, m.classes_) for m in estimator.estimators_]
+    against = -1.0 / (count - 1)
+    return [
+        weight * np.where(np.eye(count)[classes] == 1, 1.0, against)
+        for weight, classes in zip(weights, known, strict=False)
+    ]
+
+
+def _tree_votes(estimator: Any) -> Any:
+    """All trees in one table: each leaf holds the whole ballot of its tree."""
+    tables = [
+        nodes(member.tree_, ballot[np.argmax(member.tree_.value[:, 0, :], axis=1)])
+        for member, ballot in zip(estimator.estimators_, _ballots(estimator), strict=True)
+    ]
+    return Part(lambda held, x: held.parts[0](x).sum(dim=1), parts=[Forest(tables)])
+
+
+def _member_votes(estimator: Any, build: Build) -> Any:
+    ballots = _ballots(estimator)
+
+    def compute(held: Any, x: Tensor) -> Tensor:
+        total = 0.0
+        for at, part in enumerate(held.parts):
+            total = total + getattr(held, f"ballot_{at}")[part(x)["predict"]]
+        return total
+
+    named: dict[str, Any] = {f"ballot_{at}": ballot for at, ballot in enumerate(ballots)}
+    return Part(compute, parts=[build(member) for member in estimator.estimators_], **named)
 
 
 def adaboost_regressor(estimator: Any, build: Build) -> Part:
     """The weighted median: the smallest prediction that half of the weight does not exceed."""
-    members = [build(member) for member in estimator.estimators_]
+    members = estimator.estimators_
     weights = estimator.estimator_weights_[: len(members)]
+    together = _are_trees(estimator)
 
     def compute(held: Any, x: Tensor) -> Answers:
-        each = torch.stack([part(x)["predict"] for part in held.parts], dim=1)
+        if together:
+            each = held.parts[0](x).squeeze(2)
+        else:
+            each = torch.stack([part(x)["predict"] for part in held.parts], dim=1)
         below = (each.unsqueeze(1) <= each.unsqueeze(2)).to(torch.float32)
         reached = (below * held.weights).sum(dim=2) >= held.enough
         far = torch.full_like(each, torch.finfo(torch.float32).max)
         return {"predict": torch.amin(torch.where(reached, each, far), dim=1)}
 
+    forest = [Forest([nodes(m.tree_, m.tree_.value[:, :, 0]) for m in members])] if together else []
     return Part(
-        compute, parts=members, weights=weights.reshape(1, 1, -1), enough=0.5 * float(weights.sum())
+        compute,
+        parts=forest or [build(member) for member in members],
+        weights=weights.reshape(1, 1, -1),
+        enough=0.5 * float(weights.sum()),
     )
 
 

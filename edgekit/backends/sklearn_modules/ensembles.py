@@ -16,27 +16,46 @@ from edgekit.backends.sklearn_modules.part import (
     classified,
     refuse,
 )
+from edgekit.backends.sklearn_modules.trees import Forest, leaf_shares, nodes
 
 
 def bagging_classifier(estimator: Any, build: Build) -> Part:
-    """BaggingClassifier: the mean of probabilities, or votes where a member has none."""
-    members = [build(member) for member in estimator.estimators_]
+    """BaggingClassifier: the mean of probabilities, or of votes where members have none."""
     count = len(estimator.classes_)
     order = [np.asarray(member.classes_, dtype=np.int64) for member in estimator.estimators_]
+    if all(hasattr(member, "tree_") for member in estimator.estimators_):
+        return _bagged_trees(estimator, [np.eye(count)[classes] for classes in order])
+    members = [build(member) for member in estimator.estimators_]
     soft = hasattr(estimator.estimators_[0], "predict_proba")
 
     def compute(held: Any, x: Tensor) -> Answers:
         total = 0.0
         for at, part in enumerate(held.parts):
             answers = part(x[:, getattr(held, f"columns_{at}")])
-            given = (
-                answers["predict_proba"] if soft else _votes(answers["predict"], part, order[at])
+            places = getattr(held, f"places_{at}")
+            total = total + (
+                answers["predict_proba"] @ places if soft else places[answers["predict"]]
             )
-            total = total + given @ getattr(held, f"places_{at}")
         shares = total / len(members)
         return classified(shares, predict_proba=shares)
 
     return Part(compute, parts=members, **_columns(estimator), **_places(order, count))
+
+
+def _bagged_trees(estimator: Any, places: list[Any]) -> Part:
+    """Members that are trees, in one table."""
+    tables = [
+        nodes(member.tree_, leaf_shares(member.tree_) @ place, columns)
+        for member, place, columns in zip(
+            estimator.estimators_, places, estimator.estimators_features_, strict=True
+        )
+    ]
+
+    def compute(held: Any, x: Tensor) -> Answers:
+        shares = held.parts[0](x).sum(dim=1) / len(tables)
+        return classified(shares, predict_proba=shares)
+
+    return Part(compute, parts=[Forest(tables)])
 
 
 def _places(order: list[Any], count: int) -> dict[str, Any]:
@@ -51,13 +70,19 @@ def _columns(estimator: Any) -> dict[str, Any]:
     }
 
 
-def _votes(best: Tensor, _: Part, classes: Any) -> Tensor:
-    known = torch.arange(len(classes)).reshape(1, -1)
-    return (best.unsqueeze(1) == known).to(torch.float32)
-
-
 def bagging_regressor(estimator: Any, build: Build) -> Part:
     """BaggingRegressor: the mean."""
+    if all(hasattr(member, "tree_") for member in estimator.estimators_):
+        tables = [
+            nodes(member.tree_, member.tree_.value[:, :, 0], columns)
+            for member, columns in zip(
+                estimator.estimators_, estimator.estimators_features_, strict=True
+            )
+        ]
+        flat = estimator.estimators_[0].n_outputs_ == 1
+        return Part(
+            lambda held, x: {"predict": _mean(held.parts[0](x), flat=flat)}, parts=[Forest(tables)]
+        )
     members = [build(member) for member in estimator.estimators_]
 
     def compute(held: Any, x: Tensor) -> Answers:
@@ -67,6 +92,11 @@ def bagging_regressor(estimator: Any, build: Build) -> Part:
         return {"predict": total / len(members)}
 
     return Part(compute, parts=members, **_columns(estimator))
+
+
+def _mean(leaves: Tensor, *, flat: bool) -> Tensor:
+    mean = leaves.sum(dim=1) / leaves.shape[1]
+    return mean.squeeze(1) if flat else mean
 
 
 def voting_classifier(estimator: Any, build: Build) -> Part:

@@ -132,10 +132,11 @@ def classifier(estimator: Any, _: Build) -> Part:
         best = torch.stack([torch.argmax(share, dim=1) for share in each], dim=1)
         return {"predict": best, "predict_proba": each}
 
-    return Part(compute, parts=[Forest([nodes(tree, _shares(tree)) for tree in trees])])
+    return Part(compute, parts=[Forest([nodes(tree, leaf_shares(tree)) for tree in trees])])
 
 
-def _shares(tree: Any) -> Array:
+def leaf_shares(tree: Any) -> Array:
+    """The class shares of every node, `(nodes, outputs * classes)`."""
     values = np.asarray(tree.value)
     total = values.sum(axis=2, keepdims=True)
     return (values / np.where(total == 0, 1, total)).reshape(len(values), -1)
