@@ -1,4 +1,4 @@
-"""One child process with limits and a log: started in its own session, ended as a whole group.
+"""One child process with limits and a log: started in its own session, ended with all it started.
 
 The child takes job folders on its standard input, one path a line, and answers `done` on a pipe of
 its own after each. Whatever frameworks print goes to the log, which is capped and never parsed.
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -22,18 +23,21 @@ from edgekit.errors import CrashedError, TimedOutError
 
 LOG_LIMIT_BYTES = 4 << 20
 REPLY_FD_VARIABLE = "EDGEKIT_REPLY_FD"
+_FAMILY_VARIABLE = "EDGEKIT_CHILD"
 _POLL_S = 1.0
+_SWEEPS = 50
+_CUT = b"\n[log cut: limit reached]\n"
 
 
 class Child:
-    """A running child. Use `open_child`; nothing of its process group outlives the `with`."""
+    """A running child. Use `open_child`; nothing that it started outlives the `with`."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], replies: int, log: _Log, requests: IO[bytes]
+        self, process: subprocess.Popen[bytes], replies: int, log: _Log, family: str
     ) -> None:
         self._process = process
         self._replies = replies
-        self._requests = requests
+        self._family = family
         self.log = log
 
     @property
@@ -45,11 +49,13 @@ class Child:
         """Send one line and wait for the answer.
 
         Raises CrashedError when the child ends first, TimedOutError when the answer is late; in
-        both cases the child's whole group has been ended.
+        both cases the child and all it started have been ended.
         """
+        requests = self._process.stdin
+        assert requests is not None
         try:
-            self._requests.write(line.encode() + b"\n")
-            self._requests.flush()
+            requests.write(line.encode() + b"\n")
+            requests.flush()
         except BrokenPipeError:
             raise CrashedError(self._end_and_describe()) from None
         deadline = time.monotonic() + timeout_s
@@ -65,10 +71,13 @@ class Child:
                 raise CrashedError(self._end_and_describe())
 
     def end(self) -> None:
-        """End the child and everything in its process group."""
+        """End the child, its process group, and what left the group for a session of its own."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        for _ in range(_SWEEPS):
+            if not _end_family(self._family):
+                break
 
     def _end_and_describe(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -76,8 +85,26 @@ class Child:
         self.end()
         code = self._process.returncode
         if code < 0:
-            return f"the process was ended by {signal.Signals(-code).name}"
+            known = {number.value: number.name for number in signal.Signals}
+            return f"the process was ended by {known.get(-code, f'signal {-code}')}"
         return f"the process exited with code {code} before it gave a result"
+
+
+def _end_family(family: str) -> bool:
+    """Kill every process that has inherited `family` in its environment; whether there was one.
+
+    A daemon has left the group and the session and has lost its parent; its environment tells where
+    it comes from. Linux only: elsewhere only the process group is ended.
+    """
+    mark = f"{_FAMILY_VARIABLE}={family}\0".encode()
+    found = False
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        # Gone in between, or of another user.
+        with contextlib.suppress(OSError):
+            if mark in entry.read_bytes():
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+                found = True
+    return found
 
 
 class _Log:
@@ -112,28 +139,29 @@ class _Log:
         while chunk := os.read(self._stream.fileno(), 65536):
             with self._lock:
                 room = LOG_LIMIT_BYTES - self._written
-                if room <= 0:
+                self._written += len(chunk)
+                if room < 0:
                     continue
                 with self._path.open("ab") as file:
                     file.write(chunk[:room])
                     if len(chunk) > room:
-                        file.write(b"\n[log cut: limit reached]\n")
-                self._written += len(chunk)
+                        file.write(_CUT)
 
 
 @contextlib.contextmanager
 def open_child(
     command: Sequence[str], *, environment: Mapping[str, str], log: Path
 ) -> Iterator[Child]:
-    """Start `command` in a new session; on leaving, by any way, its whole group is ended."""
+    """Start `command` in a new session; on leaving, by any way, it and all it started is ended."""
     read_fd, write_fd = os.pipe()
+    family = uuid.uuid4().hex
     try:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**environment, REPLY_FD_VARIABLE: str(write_fd)},
+            env={**environment, REPLY_FD_VARIABLE: str(write_fd), _FAMILY_VARIABLE: family},
             pass_fds=(write_fd,),
             start_new_session=True,
             bufsize=0,
@@ -146,7 +174,7 @@ def open_child(
     assert process.stdout is not None
     assert process.stdin is not None
     pump = _Log(process.stdout, log)
-    child = Child(process, read_fd, pump, process.stdin)
+    child = Child(process, read_fd, pump, family)
     try:
         yield child
     finally:

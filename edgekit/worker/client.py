@@ -95,6 +95,7 @@ class Workers:
         """
         folder = Path(job.folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").unlink(missing_ok=True)
         (folder / "job.json").write_text(to_json(Order(entry=entry, job=job)))
         key = tuple(sorted({**environment, **(_OWN if own else {})}.items()))
         if fresh:
@@ -135,12 +136,17 @@ def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def _value(folder: Path, result: type[R], child: Child) -> R:
+    if not (folder / "result.json").exists():
+        raise CrashedError("the process said it was done and left no result")
     reply = read_json(folder / "result.json", Reply)
     if reply.raised is not None:
         error = _error(reply.raised)
         error.log = child.log.tail()
         raise error
-    return msgspec.convert(reply.value, result)
+    try:
+        return msgspec.convert(reply.value, result)
+    except msgspec.ValidationError as error:
+        raise StepError(f"the backend gave no {result.__name__}: {error}") from error
 
 
 def _error(raised: Raised) -> EdgekitError:
