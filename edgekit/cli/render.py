@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,6 +126,9 @@ def _parity_rows(report: CellReport) -> Iterator[tuple[str, ...]]:
     if not report.parity:
         return
     for output in report.parity.outputs:
+        if math.isinf(output.max_abs_diff):
+            yield ("parity", f"{output.name}: NOT ok: {output.reason}")
+            continue
         text = f"{output.name}: max abs diff {output.max_abs_diff:.2e}"
         if output.mismatches is not None:
             text = f"{output.name}: {output.mismatches} mismatches"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 from edgekit.core.noun import Noun
@@ -53,17 +54,18 @@ class RunResult(Noun):
 class TensorParity(Noun):
     """How far one output is from the expected one; differences in float64.
 
-    `min_required_atol` is the smallest absolute tolerance that would pass at the given rtol.
+    `min_required_atol` is the smallest absolute tolerance that would pass at the given rtol. Outputs
+    that cannot be compared are infinitely far off; JSON has no word for that, so there it is absent.
     `sqnr_db` = 10 log10(sum expected^2 / sum (expected - actual)^2); absent where there is no error.
     """
 
     name: str
     ok: bool
-    max_abs_diff: float
-    mean_abs_diff: float
     atol: float
     rtol: float
-    min_required_atol: float
+    max_abs_diff: float = math.inf
+    mean_abs_diff: float = math.inf
+    min_required_atol: float = math.inf
     max_rel_diff: float | None = None
     cosine_similarity: float | None = None
     sqnr_db: float | None = None
