@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from edgekit.backends.pickle_names import pickle_names
@@ -36,8 +37,19 @@ def weights_only(content: bytes, member: str) -> Iterator[str]:
 
 
 def read_weights_only(content: bytes) -> Any:
-    """`torch.load` that builds tensors and plain containers and refuses everything else."""
-    return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    """`torch.load` that builds tensors, numbers and plain containers and refuses everything else.
+
+    Numbers include numpy's, which checkpoints hold as a best score.
+    """
+    with torch.serialization.safe_globals(_numpy_numbers()):
+        return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+
+
+def _numpy_numbers() -> list[Any]:
+    scalar = np.float64(0).__reduce__()[0]
+    old_name = (scalar, "numpy.core.multiarray.scalar")
+    kinds = ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
+    return [scalar, old_name, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
 
 
 def first_line(error: Exception, limit: int = 200) -> str:

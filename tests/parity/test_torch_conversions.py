@@ -95,6 +95,18 @@ def test_torchscript_of_another_tool_is_a_source(
     assert report.outcome is Outcome.PASSED, report.reason
 
 
+@pytest.mark.parametrize("to", FORMATS)
+def test_inputs_of_torchscript_go_by_name_in_whatever_order_they_are_given(
+    convert_model: ConvertModel, torch_zoo: Path, to: str
+) -> None:
+    said = {"inputs": (spec("one", None, 6), spec("zero", None, 6))}
+    path = torch_zoo / "minus.pt"
+    report, _ = convert_model(path, to=to, opening=said)
+    assert report.signature is not None, report.reason
+    assert [s.name for s in report.signature.inputs] == ["zero", "one"]
+    assert report.outcome is Outcome.PASSED, report.reason
+
+
 def test_the_names_in_a_torchscript_file_are_read_back_from_it(
     bench: Bench, torch_zoo: Path
 ) -> None:

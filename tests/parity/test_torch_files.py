@@ -103,7 +103,7 @@ def test_a_file_that_changed_after_it_was_looked_at_is_refused(
         bench.run(artifact, {"right": X[:, :6], "left": X[:, :6]}, (5,))
 
 
-@pytest.mark.parametrize("name", ["mlp.safetensors", "wrapped.pth", "legacy.pt"])
+@pytest.mark.parametrize("name", ["scored.pth", "wrapped.pth", "legacy.pt"])
 def test_the_same_weights_answer_the_same_however_they_are_wrapped(
     bench: Bench, torch_zoo: Path, name: str
 ) -> None:

@@ -119,6 +119,13 @@ class Unnormalised(nn.Module):
         return self.drop(self.norm(x))
 
 
+class Minus(nn.Module):
+    """Two inputs whose order counts and is not that of their names."""
+
+    def forward(self, zero: Tensor, one: Tensor) -> Tensor:
+        return zero - 2 * one
+
+
 class ReadsFile(nn.Module):
     """TorchScript whose code reads a file of the machine it runs on."""
 

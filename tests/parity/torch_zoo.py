@@ -1,5 +1,6 @@
 """Saves the models of `torch_factories`, and hostile files: `python torch_zoo.py FOLDER`."""
 
+# ruff: noqa: ANN401
 # mypy: disable-error-code="import-not-found"
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch_factories as factories
 from safetensors.torch import save_file
 from torch.export import Dim, ExportedProgram
-
 from torch_zoo_names import MARK
 
 
@@ -61,12 +62,13 @@ def weights(folder: Path) -> None:
     save_file(state, folder / "mlp.safetensors")
     compiled = {f"module._orig_mod.{key}": value for key, value in state.items()}
     torch.save([{"state_dict": compiled, "epoch": 3}], folder / "wrapped.pth")
+    score = {"best": np.float64(0.9), "top": np.float32(1), "at": np.int64(7)}
+    torch.save({"model": state, **score}, folder / "scored.pth")
     torch.save(state, folder / "legacy.pt", _use_new_zipfile_serialization=False)
     torch.save({**state, "9.weight": torch.ones(1)}, folder / "unknown_key.pt")
     torch.save({k: v for k, v in state.items() if k != "2.bias"}, folder / "missing_key.pt")
     torch.save(settled(factories.channels_last_cnn()).state_dict(), folder / "channels_last.pt")
     torch.save({}, folder / "empty.pt")
-
 
 
 def exported(module: Any, *args: Any, axes: Any = None, **kwargs: Any) -> ExportedProgram:
@@ -86,6 +88,7 @@ def programs(folder: Path) -> None:
 def scripts(folder: Path) -> None:
     module = settled(factories.cnn())
     torch.jit.save(torch.jit.trace(module, torch.randn(2, 3, 16, 16)), folder / "traced.pt")
+    torch.jit.save(torch.jit.script(factories.Minus()), folder / "minus.pt")
     torch.jit.save(torch.jit.script(factories.ReadsFile()), folder / "reads_file.pt")
 
 

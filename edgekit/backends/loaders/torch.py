@@ -99,7 +99,11 @@ def _torchscript(source: ModelSource) -> Artifact:
 
 
 def _learned(module: Any, inputs: tuple[TensorSpec, ...]) -> Signature:
-    call = call_by_name(forward_parameters(module), inputs)
+    parameters = forward_parameters(module)
+    call = call_by_name(parameters, inputs)
+    if call is not None:  # in the order of forward(), as formats without names take them
+        inputs = tuple(sorted(inputs, key=lambda spec: parameters.index(spec.name)))
+        call = call_by_name(parameters, inputs)
 
     def run(tensors: tuple[Any, ...]) -> Any:
         args, kwargs = call.arguments(tensors) if call else (tensors, {})
