@@ -69,7 +69,9 @@ class Bench:
             min_time_s=0.01,
         )
         row = reader(Kind.RUNTIME, artifact.format, load_catalog())
-        result = self._call(row, job, RunResult)
+        result = self.workers.call(
+            job, RunResult, entry=row.entry, environment=row.environment, own=True
+        )
         with np.load(result.outputs, allow_pickle=False) as outputs:
             return result, dict(outputs)
 
