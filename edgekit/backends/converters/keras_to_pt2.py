@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,11 +11,12 @@ import torch
 from edgekit.backends.graph_passes import fold_constants, make_contiguous
 from edgekit.backends.keras_files import open_keras, source_of
 from edgekit.backends.keras_model import KerasModel
-from edgekit.backends.programs import examples, export_program, save_program
+from edgekit.backends.programs import examples, export_program, save_program, shape_of
 from edgekit.core.artifact import Artifact
 from edgekit.core.jobs import ConvertJob
+from edgekit.core.noun import changed
 from edgekit.core.signature import Signature
-from edgekit.errors import UnsupportedError
+from edgekit.errors import StepError, UnsupportedError
 
 
 def convert(job: ConvertJob) -> Artifact:
@@ -25,16 +27,52 @@ def convert(job: ConvertJob) -> Artifact:
     tf_keras can open, and for control flow that torch.export cannot follow.
     """
     model = open_keras(source_of(job.artifact))
-    tensors = examples(job)
-    program = export_program(_Positional(model, job.signature), tensors, job.signature)
+    tensors, signature = examples(job), job.signature
+    notes: tuple[str, ...] = ()
+    try:
+        program = export_program(_Positional(model, signature), tensors, signature)
+    except UnsupportedError:
+        free = [spec.name for spec in signature.inputs if spec.shape and spec.shape[0] is None]
+        if not free:
+            raise
+        tensors, signature = _one_row(tensors, signature, free)
+        program = export_program(_Positional(model, signature), tensors, signature)
+        notes = (f"batch axis of {', '.join(free)} fixed to 1: torch.export cannot keep it free",)
+    program = export_program(_plain(program), tensors, signature)
+    return save_program(
+        program,
+        job.folder,
+        _as_given(program, signature),
+        writer=f"Keras {keras.__version__} on torch {torch.__version__}",
+        notes=notes,
+    )
+
+
+def _plain(program: Any) -> Any:
+    """The program's module without memory formats, dtype assertions and work on weights alone."""
     module = program.run_decompositions({}).module(check_guards=False)
+    for node in list(module.graph.nodes):
+        # Keras asks for the dtype of each weight, which would keep weights that are folded away.
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:  # noqa: SLF001
+            module.graph.erase_node(node)
     make_contiguous(module)
     fold_constants(module)
-    program = export_program(module, tensors, job.signature)
-    writer = f"Keras {keras.__version__} on torch {torch.__version__}"
-    return save_program(
-        program, job.folder, _outputs_checked(program, job.signature), writer=writer
+    return module
+
+
+def _one_row(
+    tensors: tuple[Any, ...], signature: Signature, free: Sequence[str]
+) -> tuple[tuple[Any, ...], Signature]:
+    """Examples and signature with the free first axes at 1."""
+    one = tuple(
+        tensor[:1].contiguous() if spec.name in free else tensor
+        for spec, tensor in zip(signature.inputs, tensors, strict=True)
     )
+    inputs = tuple(
+        changed(spec, shape=(1, *(spec.shape or ())[1:])) if spec.name in free else spec
+        for spec in signature.inputs
+    )
+    return one, changed(signature, inputs=inputs)
 
 
 class _Positional(torch.nn.Module):
@@ -42,7 +80,7 @@ class _Positional(torch.nn.Module):
 
     def __init__(self, model: KerasModel, signature: Signature) -> None:
         super().__init__()
-        self.inner = model.model
+        self.keras_model = model.model
         self._call = model.call
         self._inputs = [spec.origin for spec in signature.inputs]
         self._outputs = [spec.origin for spec in signature.outputs]
@@ -53,14 +91,18 @@ class _Positional(torch.nn.Module):
         return tuple(results[name] for name in self._outputs)
 
 
-def _outputs_checked(program: Any, signature: Signature) -> Signature:
-    """The signature; raises UnsupportedError where the program gives another number of tensors."""
-    outputs = [
-        spec for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"
-    ]
-    if len(outputs) != len(signature.outputs):
-        raise UnsupportedError(
-            f"the exported program gives {len(outputs)} outputs, not {len(signature.outputs)}",
-            fix="give every output of the model a layer of its own",
-        )
-    return signature
+def _as_given(program: Any, signature: Signature) -> Signature:
+    """The signature with the outputs' shapes as the program has them.
+
+    Raises StepError where an axis that every input leaves free is fixed in an output.
+    """
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    shapes = [shape_of(values[name]) for name in program.graph_signature.user_outputs]
+    if len(shapes) != len(signature.outputs):
+        raise StepError(f"the program gives {len(shapes)} outputs, not {len(signature.outputs)}")
+    batch_is_free = any(spec.shape and spec.shape[0] is None for spec in signature.inputs)
+    for spec, shape in zip(signature.outputs, shapes, strict=True):
+        if batch_is_free and spec.shape and spec.shape[0] is None and shape[:1] != (None,):
+            raise StepError(f"output {spec.name!r} became {shape} while the batch axis was free")
+    outputs = zip(signature.outputs, shapes, strict=True)
+    return changed(signature, outputs=tuple(changed(spec, shape=shape) for spec, shape in outputs))

@@ -28,7 +28,7 @@ from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import ConvertJob
 from edgekit.core.noun import to_json
 from edgekit.core.signature import Signature, TensorSpec
-from edgekit.errors import ConfigError, UnsupportedError
+from edgekit.errors import ConfigError, MalformedError, UnsupportedError
 
 DELEGATES = ("xnnpack", "portable")
 MAX_ROWS = 64
@@ -49,7 +49,7 @@ def convert(job: ConvertJob) -> Artifact:
     given = examples(job)
     try:
         return _lowered(job, module, given, job.signature, delegate=delegate)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MalformedError) as error:
         names = [s.name for s in job.signature.inputs if s.shape and s.shape[0] is None]
         if not names:
             raise

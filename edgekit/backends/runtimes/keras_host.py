@@ -46,7 +46,7 @@ def _run_with_tensorflow(job: RunJob, model: KerasModel) -> RunResult:
     import keras
     import tensorflow as tf
 
-    graph = tf.function(model.call)
+    graph = tf.function(model.call, autograph=False)
 
     def bound(feeds: Arrays) -> Callable[[], object]:
         tensors = {name: tf.constant(array) for name, array in feeds.items()}
