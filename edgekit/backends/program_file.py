@@ -51,7 +51,7 @@ def _members(content: bytes, name: str) -> dict[str, bytes]:
         reader = torch._C.PyTorchFileReader(io.BytesIO(content))  # noqa: SLF001  (no public one)
         records = reader.get_all_records()
         found = {record: reader.get_record(record) for record in dict.fromkeys(records)}
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise MalformedError(f"{name} is not a torch archive: {str(error)[:200]}") from error
     for record in records:
         path = PurePosixPath(record)
