@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import pickle
 import pickletools
 import zipfile
@@ -14,6 +16,7 @@ import torch
 
 from edgekit.backends.pickle_names import pickle_names
 
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _HARMLESS = ("torch.", "collections.OrderedDict")
 
 
@@ -50,6 +53,17 @@ def _numpy_numbers() -> list[Any]:
     old_name = (scalar, "numpy.core.multiarray.scalar")
     kinds = ("float64", "float32", "float16", "int64", "int32", "uint8", "bool")
     return [scalar, old_name, np.dtype, *(type(np.dtype(kind)) for kind in kinds)]
+
+
+@contextlib.contextmanager
+def code_allowed() -> Iterator[None]:
+    """Let torch unpickle anything: only around a file that the user trusts."""
+    forced = os.environ.pop(_FORCE, None)
+    try:
+        yield
+    finally:
+        if forced is not None:
+            os.environ[_FORCE] = forced
 
 
 def first_line(error: Exception, limit: int = 200) -> str:

@@ -8,6 +8,7 @@ torch's own archive reader, and the very bytes that were checked are loaded.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from edgekit.backends.pickles import weights_only
+from edgekit.backends.pickles import code_allowed, weights_only
 from edgekit.backends.program_text import dangers
 from edgekit.errors import MalformedError, UntrustedError
 
@@ -38,7 +39,8 @@ def read_program(path: Path, *, sha256: str, trusted: bool) -> Any:
     if not trusted:
         _check(_members(content, path.name), path.name, sha256)
     try:
-        return torch.export.load(io.BytesIO(content))
+        with code_allowed() if trusted else contextlib.nullcontext():
+            return torch.export.load(io.BytesIO(content))
     except (RuntimeError, AssertionError, KeyError, ValueError, TypeError) as error:
         raise MalformedError(f"{path.name} is not a readable .pt2 program: {error}") from error
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from edgekit.backends.pickles import first_line, globals_in, read_weights_only
+from edgekit.backends.pickles import code_allowed, first_line, globals_in, read_weights_only
 from edgekit.backends.programs import flat_module, flattened
 from edgekit.backends.torch_calls import call_by_name, forward_parameters
 from edgekit.core.artifact import Artifact, Format, ModelSource
@@ -32,7 +32,6 @@ from edgekit.errors import ConfigError, MalformedError, UntrustedError
 NAMES_FILE = "edgekit.json"
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
-_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _FILE_OPERATORS = re.compile(rb"\b(?:torch|ops\.aten)\.(from_file|save|load)\(")
 _FACTORY_FIX = "give --factory MODULE:FUNCTION, and --factory-path DIR where MODULE lies"
 
@@ -122,18 +121,14 @@ def _read(content: bytes, source: ModelSource) -> Any:
 
 
 def _unpickled(content: bytes, source: ModelSource) -> Any:
-    forced = os.environ.pop(_FORCE, None)
     try:
-        with _importable(source.factory_path):
+        with code_allowed(), _importable(source.factory_path):
             return torch.load(io.BytesIO(content), weights_only=False, map_location="cpu")
     except (AttributeError, ImportError) as error:
         raise ConfigError(
             f"{Path(source.path).name} needs the classes it was saved with: {error}",
             fix="give --factory-path DIR, the folder of the module that defines them",
         ) from error
-    finally:
-        if forced is not None:
-            os.environ[_FORCE] = forced
 
 
 def _untrusted(content: bytes, source: ModelSource) -> UntrustedError:

@@ -79,11 +79,22 @@ def test_a_hostile_pickle_is_refused_by_what_it_would_call(
 def test_a_whole_module_opens_only_with_trust(bench: Bench, torch_zoo: Path) -> None:
     path = torch_zoo / "whole_module.pt"
     with pytest.raises(UntrustedError, match=r"torch_factories\.Block"):
-        bench.load(path, Format.TORCH_PICKLE, inputs=(IMAGES,))
+        bench.load(path, Format.TORCH_PICKLE)
     artifact = bench.load(
         path, Format.TORCH_PICKLE, inputs=(IMAGES,), trusted=True, factory_path=FACTORIES
     )
     assert artifact.signature.outputs[0].shape == (None, 5)
+
+
+def test_trust_is_what_lets_a_program_run_its_code(
+    bench: Bench, torch_zoo: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "evil.pt2"
+    path.write_bytes((torch_zoo / "evil_sample_inputs.pt2").read_bytes())
+    bench.load(path, Format.EXPORTED, trusted=True)
+    ran = (torch_zoo / MARK).exists()
+    (torch_zoo / MARK).unlink(missing_ok=True)
+    assert ran
 
 
 def test_torchscript_that_reads_files_is_refused(bench: Bench, torch_zoo: Path) -> None:

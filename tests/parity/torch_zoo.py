@@ -28,7 +28,7 @@ class Payload:
         self.mark = mark
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return eval, (_touch(self.mark),)
+        return eval, (f"({_touch(self.mark)}, ((), {{}}))[1]",)  # an example input that fits
 
 
 def _touch(mark: Path) -> str:

@@ -43,8 +43,9 @@ def load(job: LoadJob) -> Artifact:
         return _artifact(source, program_signature(program), "torch.export")
     if source.format is Format.TORCHSCRIPT:
         return _torchscript(source)
+    module = open_module(source)
     _need_inputs(source)
-    signature = _learned(open_module(source), source.inputs)
+    signature = _learned(module, source.inputs)
     return _artifact(source, signature, "torch")
 
 
