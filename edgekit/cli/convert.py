@@ -73,7 +73,9 @@ def command(model: str, to: str | None, target: Target | None, **given: Any) -> 
 def _format(to: str | None, target: Target | None) -> Format:
     if target is not None:
         if to not in (None, target.format.value):
-            raise ConfigError(f"target {target.name} takes {target.format}, not {to}", fix="drop --to")
+            raise ConfigError(
+                f"target {target.name} takes {target.format}, not {to}", fix="drop --to"
+            )
         return target.format
     if to is None:
         fix = f"add --to {'|'.join(FORMATS)}"

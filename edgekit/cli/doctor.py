@@ -8,8 +8,8 @@ from importlib import metadata
 import click
 
 from edgekit.catalog import Catalog, host_platform, install_line, load_catalog
-from edgekit.cli import render
-from edgekit.core.noun import Noun, to_json
+from edgekit.cli import options, render
+from edgekit.core.noun import Noun
 from edgekit.errors import ExitCode
 
 
@@ -44,13 +44,11 @@ class Diagnosis(Noun):
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Write the answer as JSON.")
-def command(as_json: bool) -> int:
+@options.json_option
+def command(json_path: str | None) -> int:
     """Say what is installed, what it enables, and how to add the rest."""
     diagnosis = diagnose(load_catalog())
-    if as_json:
-        click.echo(to_json(diagnosis))
-    else:
+    if not render.show_json(diagnosis, json_path):
         _show(diagnosis)
     return ExitCode.PASSED
 

@@ -13,7 +13,7 @@ from edgekit.errors import ExitCode
 @click.command("inspect")
 @options.model_argument
 @options.opening_options
-@click.option("--json", "json_path", metavar="FILE|-", help="Write the answer as JSON.")
+@options.json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def command(model: str, json_path: str | None, quiet: bool, **given: Any) -> int:
     """Show signature, ops, parameters, MACs, sizes, quantization and writer of MODEL."""

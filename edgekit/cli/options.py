@@ -193,8 +193,12 @@ judge_options = _all(
     click.option("--rtol", type=PerOutputType(), multiple=True, help="Relative tolerance."),
 )
 
+json_option = click.option(
+    "--json", "json_path", metavar="FILE|-", help="Write the answer as JSON; - is standard output."
+)
+
 report_options = _all(
-    click.option("--json", "json_path", metavar="FILE|-", help="Write the report as JSON."),
+    json_option,
     click.option("-q", "--quiet", is_flag=True, help="Only the verdict."),
     click.option("-v", "--verbose", is_flag=True, help="Also the steps with their times."),
 )

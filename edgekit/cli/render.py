@@ -40,11 +40,7 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
 
 def show_report(report: CellReport, *, json_path: str | None, quiet: bool, verbose: bool) -> None:
     """The report as JSON where asked for, as a table unless quiet, and the verdict."""
-    if json_path == STDOUT:
-        click.echo(to_json(report))
-    elif json_path:
-        write_text(Path(json_path), to_json(report) + "\n")
-    to_stderr = json_path == STDOUT
+    to_stderr = show_json(report, json_path)
     if not quiet:
         show_table(_facts(report, verbose=verbose), to_stderr=to_stderr)
         for note in report.notes:
@@ -54,14 +50,20 @@ def show_report(report: CellReport, *, json_path: str | None, quiet: bool, verbo
 
 def show_inspection(inspection: Inspection, *, json_path: str | None) -> None:
     """What is inside a model."""
-    if json_path == STDOUT:
-        click.echo(to_json(inspection))
+    if show_json(inspection, json_path):
         return
-    if json_path:
-        write_text(Path(json_path), to_json(inspection) + "\n")
     show_table(list(_inspected(inspection)))
     for note in inspection.notes:
         click.echo(f"note: {note}", err=True)
+
+
+def show_json(noun: object, json_path: str | None) -> bool:
+    """Write a noun as JSON where that was asked for; whether it took standard output."""
+    if json_path == STDOUT:
+        click.echo(to_json(noun))
+    elif json_path:
+        write_text(Path(json_path), to_json(noun) + "\n")
+    return json_path == STDOUT
 
 
 def show_table(rows: list[tuple[str, ...]], *, to_stderr: bool = False) -> None:

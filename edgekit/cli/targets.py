@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgekit.cli import render
-from edgekit.core.noun import to_json
+from edgekit.cli import options, render
 from edgekit.errors import ExitCode
 
 
@@ -15,15 +14,13 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Write the answer as JSON.")
-def list_(as_json: bool) -> int:
+@options.json_option
+def list_(json_path: str | None) -> int:
     """List all built-in targets."""
     from edgekit.config.targets import built_in_targets
 
     targets = built_in_targets()
-    if as_json:
-        click.echo(to_json(targets))
-    else:
+    if not render.show_json(targets, json_path):
         rows = [(t.name, t.format.value, t.runtime, t.device.description) for t in targets]
         render.show_table([*rows])
     return ExitCode.PASSED
@@ -31,10 +28,11 @@ def list_(as_json: bool) -> int:
 
 @command.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Write the answer as JSON.")
-def show(name: str, as_json: bool) -> int:
+@options.json_option
+def show(name: str, json_path: str | None) -> int:
     """Show one target: a built-in name, or the path of a target.toml."""
     from edgekit.config.targets import find_target, target_text
 
-    click.echo(to_json(find_target(name)) if as_json else target_text(name), nl=as_json)
+    if not render.show_json(find_target(name), json_path):
+        click.echo(target_text(name), nl=False)
     return ExitCode.PASSED

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
-
-import keras
 
 from sample_models.digits import SEED, Split, build_into, folder_from_arguments
 

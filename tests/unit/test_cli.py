@@ -73,7 +73,7 @@ def test_a_dry_run_prints_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_targets_and_doctor_speak_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["targets", "list", "--json"]) == 0
+    assert run(["targets", "list", "--json", "-"]) == 0
     assert any(t["name"] == "linux-arm64-litert" for t in json.loads(capsys.readouterr().out))
-    assert run(["doctor", "--json"]) == 0
+    assert run(["doctor", "--json", "-"]) == 0
     assert {"extras", "backends"} <= json.loads(capsys.readouterr().out).keys()
