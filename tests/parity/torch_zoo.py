@@ -114,6 +114,10 @@ def hostile_programs(folder: Path) -> None:
     def use_pickle(document: Any) -> None:
         next(iter(document["config"].values()))["use_pickle"] = True
 
+    def pickled_constant(document: Any) -> None:
+        path = "opaque_obj_tensor_0"
+        document["config"]["c"] = {"path_name": path, "is_param": False, "use_pickle": False}
+
     def expression(document: Any) -> None:
         sizes = document["graph_module"]["graph"]["tensor_values"]["input"]["sizes"]
         sizes[0]["as_expr"]["expr_str"] = f"{touch} or 7"
@@ -134,6 +138,10 @@ def hostile_programs(folder: Path) -> None:
         "argument": of_model(argument),
         "target": of_model(target),
         "library": good | {"data/aotinductor/model/a.so": b"\x7fELF"},
+        "constant": edited(good, "data/constants/model_constants_config.json", pickled_constant)
+        | {"data/constants/opaque_obj_tensor_0": pickled.getvalue()},
+        "second_model": good | {"models/other.json": good["models/model.json"]},
+        "other_case": good | {"Models/model.json": good["models/model.json"]},
         "traversal": good | {"../../outside": b"x"},
         "no_model": {name: data for name, data in good.items() if "models/" not in name},
         "good": good,
