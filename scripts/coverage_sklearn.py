@@ -75,7 +75,7 @@ def _cells(fitted: Fitted, folder: Path, workers: Workers) -> dict[Format, Cell]
         return dict.fromkeys(FORMATS, Cell(outcome=Outcome.UNSUPPORTED, reason=fitted.problem))
     model, trust = _saved(fitted, folder)
     data = folder / f"{fitted.name}.npz"
-    np.savez(data, x=fitted.rows)
+    np.savez(data, x=np.asarray(fitted.rows))
     return {to: _cell(model, data, to, trust=trust, workers=workers) for to in FORMATS}
 
 

@@ -117,7 +117,8 @@ def _made(name: str, kind: Estimator) -> Estimator:
             else kind(classifier, {"C": [1, 2]}, n_iter=2)
         ),
     )
-    return makers.get(name, kind)()
+    make = makers.setdefault(name, kind)
+    return make()
 
 
 def _data(name: str, estimator: Estimator) -> Data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,4 +34,30 @@ def torch_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("torch_zoo")
     script = Path(__file__).with_name("torch_zoo.py")
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sklearn_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small scikit-learn models, hostile and broken ones among them; `sklearn_zoo.py`."""
+    folder = tmp_path_factory.mktemp("sklearn_zoo")
+    subprocess.run(
+        [sys.executable, "-m", "tests.parity.sklearn_zoo", str(folder)],
+        cwd=Path(__file__).resolve().parents[2],
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def keras_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small Keras files and SavedModels, hostile ones among them; `keras_zoo.py`."""
+    folder = tmp_path_factory.mktemp("keras_zoo")
+    subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("keras_zoo.py")), str(folder)],
+        env={**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        check=True,
+        capture_output=True,
+    )
     return folder

@@ -22,6 +22,7 @@ from edgekit.backends.sklearn_answers import INPUT, answer, column_parts
 from edgekit.backends.sklearn_closeness import check_close
 from edgekit.backends.sklearn_contents import parts
 from edgekit.backends.sklearn_files import open_estimator
+from edgekit.backends.sklearn_folding import folded
 from edgekit.backends.sklearn_onnx import reshape_outputs
 from edgekit.backends.sklearn_routes import torch_instead
 from edgekit.backends.written import artifact_of
@@ -140,7 +141,7 @@ def _prepared(estimator: Any) -> Any:
     """A copy in the shape that skl2onnx knows; the answers are the same."""
     while hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
-    prepared = copy.deepcopy(estimator)
+    prepared = copy.deepcopy(folded(estimator))
     for part, _ in parts(prepared):
         match type(part).__name__:
             case "ColumnTransformer":  # columns by number, since x is one tensor

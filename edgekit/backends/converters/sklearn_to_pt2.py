@@ -15,6 +15,7 @@ from edgekit.backends.programs import examples, export_program, save_program, sh
 from edgekit.backends.sklearn_answers import answer
 from edgekit.backends.sklearn_closeness import check_close
 from edgekit.backends.sklearn_files import open_estimator
+from edgekit.backends.sklearn_folding import folded
 from edgekit.backends.sklearn_modules.table import Model
 from edgekit.core.artifact import Artifact
 from edgekit.core.jobs import ConvertJob
@@ -33,7 +34,7 @@ def convert(job: ConvertJob) -> Artifact:
     estimator = open_estimator(job.artifact.source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = Model(estimator, job.signature).eval()
+        model = Model(folded(estimator), job.signature).eval()
         inputs = examples(job)
         _check_answers(estimator, model, inputs[0])
         program = export_program(model, inputs, job.signature)
