@@ -34,7 +34,8 @@ _FILE_VOCABULARIES = frozenset({"StringLookup", "IntegerLookup", "TextVectorizat
 _KERAS_MODULE = re.compile(
     r"(tf_)?keras(\.(api|src|_tf_keras|keras))*"
     r"(\.(engine|layers|models|activations|initializers|regularizers|constraints|optimizers|losses"
-    r"|metrics|mixed_precision|dtype_policies|ops|random|quantizers|backend|__internal__)(\.\w+)*)?"
+    r"|metrics|mixed_precision|dtype_policies|ops|random|quantizers|backend|applications"
+    r"|__internal__)(\.\w+)*)?"
 )
 _HARMLESS_BUILTINS = frozenset({"abs", "max", "min", "sum", "pow", "round", "all", "any"})
 _PURE_GROUPS = (

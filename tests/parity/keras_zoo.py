@@ -182,9 +182,21 @@ def saved_models(keras: Any, folder: Path) -> None:
             tf.io.write_file(str(folder / "ran"), "x")
             return {"y": x * self.scale}
 
+    class Saving(tf.Module):
+        """The op of the saver, where a signature reaches it."""
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32, name="x")])
+        def save(self, x: Any) -> Any:
+            tf.raw_ops.SaveV2(
+                prefix=str(folder / "ran"), tensor_names=["x"], shape_and_slices=[""], tensors=[x]
+            )
+            return {"y": x * 2.0}
+
     two = Two()
     pair = {"double": two.double, "halve": two.halve}
     tf.saved_model.save(two, str(folder / "two"), signatures=pair)
+    saving = Saving()
+    tf.saved_model.save(saving, str(folder / "saving"), signatures={"s": saving.save})
     bad = Leaking()
     tf.saved_model.save(bad, str(folder / "leaking"), signatures={"serving_default": bad.leak})
 
