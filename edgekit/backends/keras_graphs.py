@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +42,37 @@ def graph_of(model: KerasModel, signature: Signature) -> Graph:
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in safe.inputs]
     function = tf.function(serve, input_signature=specs, autograph=False)
     try:
-        concrete = function.get_concrete_function()
+        with _plain_reshapes():
+            concrete = function.get_concrete_function()
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         raise UnsupportedError(
             f"the model cannot be traced for these shapes: {str(error).strip().splitlines()[-1][:300]}",
             fix="fix the axes it needs: --input NAME:SHAPE:DTYPE",
         ) from error
     return Graph(function, concrete, safe, _layer_names(model))
+
+
+@contextmanager
+def _plain_reshapes() -> Iterator[None]:
+    """Reshape to `(-1, 64)` where Keras asks for `(size of the batch, 64)`: the same, said plainly.
+
+    Keras 3 reads the size of a free axis at run time, in four ops that no TFLite delegate takes.
+    """
+    from keras.src.backend.tensorflow import numpy as ops
+
+    reshape = ops.reshape
+
+    def plain(x: Any, newshape: Any) -> Any:
+        if isinstance(newshape, list | tuple):
+            sizes = [size if isinstance(size, int) else -1 for size in newshape]
+            newshape = sizes if sizes.count(-1) == 1 else newshape
+        return reshape(x, newshape)
+
+    ops.reshape = plain
+    try:
+        yield
+    finally:
+        ops.reshape = reshape
 
 
 def layers_with(graph: Graph, op: str) -> list[str]:
