@@ -129,10 +129,12 @@ def _segments(root: Table, data: bytes) -> list[bytes]:
     """The data behind the flatbuffer; ValueError where the file ends before they do."""
     magic, _, program_size, base = _HEADER.unpack_from(data)
     spans = [(s.number(0, "Uint64"), s.number(1, "Uint64")) for s in root.tables(4)]
+    if magic != b"eh00":  # written where no segment holds anything, as in a program without weights
+        if any(size for _, size in spans):
+            raise ValueError("it has data behind the program, and no header that says where")
+        return [b""] * len(spans)
     end = max((base + at + size for at, size in spans), default=0)
-    if (spans and magic != b"eh00") or max(end, program_size if magic == b"eh00" else 0) > len(
-        data
-    ):
+    if max(end, program_size) > len(data):
         raise ValueError(f"its data end at byte {end} and the file at {len(data)}")
     return [data[base + at : base + at + size] for at, size in spans]
 
