@@ -71,6 +71,21 @@ class Spectrum(nn.Module):
         return torch.fft.rfft(x).abs()
 
 
+class Recurrent(nn.Module):
+    """As Keras writes an LSTM: the state starts as zeros of the size of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.Linear(9, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = torch.zeros(x.shape[0], 4)
+        for step in range(3):
+            gate, new = self.cell(torch.cat([x[:, step], state], 1)).split(4, 1)
+            state = state * gate.sigmoid() + new.tanh()
+        return state
+
+
 class Rare(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.lgamma(x)
@@ -99,6 +114,7 @@ def build(folder: Path) -> None:
     _save(folder / "pool.pt2", Pool(), (torch.randn(2, 3, 8, 8),))
     _save(folder / "linear.pt2", linear, (row,))
     _save(folder / "spectrum.pt2", Spectrum(), (torch.randn(2, 16),))
+    _save(folder / "recurrent.pt2", Recurrent(), (torch.randn(2, 3, 5),))
     _save(folder / "rare.pt2", Rare(), (row,))
     _save(folder / "counting.pt2", Counting(), (torch.randn(6),), is_free=False)
 

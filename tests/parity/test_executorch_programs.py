@@ -117,10 +117,13 @@ def test_an_unknown_delegate_is_refused_with_the_choices(bench: Bench, programs:
     assert refused.value.fix == "choose one of: xnnpack, portable"
 
 
-def test_an_op_without_a_kernel_is_refused_by_name(bench: Bench, programs: Path) -> None:
-    rows = RNG.standard_normal((2, 16)).astype(np.float32)
-    with pytest.raises(UnsupportedError, match=r"aten\.abs.*complex64"):
-        lowered(bench, programs / "spectrum.pt2", {"x": rows})
+def test_a_spectrum_is_right_or_refused_never_wrong(bench: Bench, programs: Path) -> None:
+    rows = {"x": RNG.standard_normal((5, 16)).astype(np.float32)}
+    try:
+        source, made = lowered(bench, programs / "spectrum.pt2", {"x": rows["x"][:2]})
+    except UnsupportedError:
+        return
+    assert largest(bench.outputs(source, rows, (1, 4)), bench.outputs(made, rows, (1, 4))) < 1e-5
 
 
 def test_a_kernel_the_runtime_lacks_is_refused_by_name(bench: Bench, programs: Path) -> None:
@@ -199,6 +202,15 @@ def test_a_pte_of_others_is_named_by_position(
     )
     with pytest.raises(ConfigError, match="takes shape"):
         bench.run(loaded, {"input_0": np.zeros((1, 3, 9, 8), np.float32)}, (1,))
+
+
+def test_a_zero_state_does_not_fix_the_batch(bench: Bench, programs: Path) -> None:
+    rows = RNG.standard_normal((6, 3, 5)).astype(np.float32)
+    source, made = lowered(bench, programs / "recurrent.pt2", {"x": rows[:2]})
+    assert made.signature.inputs[0].shape == (None, 3, 5)
+    assert made.signature.outputs[0].shape == (None, 4)
+    expected = bench.outputs(source, {"x": rows}, (1, 5))
+    assert largest(expected, bench.outputs(made, {"x": rows}, (1, 5))) < 1e-5
 
 
 @pytest.mark.shared

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from executorch.exir import to_edge_transform_and_lower
+from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch._export.verifier import SpecViolationError
 from torch.fx.experimental import _config as symbolic
 
@@ -49,7 +49,7 @@ def convert(job: ConvertJob) -> Artifact:
     given = examples(job)
     try:
         return _lowered(job, module, given, job.signature, delegate=delegate)
-    except (RuntimeError, ValueError, MalformedError) as error:
+    except (RuntimeError, ValueError) as error:
         names = [s.name for s in job.signature.inputs if s.shape and s.shape[0] is None]
         if not names:
             raise
@@ -101,7 +101,10 @@ def _lowered(
     path = Path(job.folder) / f"model{Format.EXECUTORCH.suffix}"
     path.write_bytes(_lower(program, signature, delegate))
     written = read_program(path)
-    checked, bounds = signature_of(written)
+    try:
+        checked, bounds = signature_of(written)
+    except MalformedError as error:
+        raise ValueError("lowering made a constant of the axis") from error
     names = [spec.name for spec in checked.inputs]
     Runner(path, written, num_threads=1).run([tensor.numpy() for tensor in given], names)
     return artifact_of(
@@ -151,12 +154,15 @@ def _outputs(program: Any, wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ..
 
 def _lower(program: Any, signature: Signature, delegate: str) -> bytes:
     # torch picks a CPU convolution by the batch size, and the guard "less than 16" would become the
-    # upper bound of the axis: pytorch/pytorch#118289, pytorch/executorch#19262.
+    # upper bound of the axis: pytorch/pytorch#118289, pytorch/executorch#19262. The validity check
+    # itself (exir/verification/arg_validator.py) turns the batch of `zeros(batch, n)` into a constant.
+    is_free = any(None in (spec.shape or ()) for spec in signature.inputs)
     try:
         with symbolic.patch(backed_size_oblivious=True), torch.no_grad():
             lowered = to_edge_transform_and_lower(
                 program,
                 partitioner=_partitioners(delegate),
+                compile_config=EdgeCompileConfig(_check_ir_validity=not is_free),
                 constant_methods={SIGNATURE_METHOD: to_json(signature, indent=0)},
             )
             return bytes(lowered.to_executorch().buffer)
