@@ -10,11 +10,11 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgekit.backends import keras_trust
+from edgekit.backends.kept import kept
 from edgekit.backends.keras_model import KerasModel, Library, named_model
 from edgekit.core.artifact import Artifact, Format, ModelSource
 from edgekit.errors import ConfigError, MalformedError, UnsupportedError
@@ -57,7 +57,7 @@ def open_keras(source: ModelSource) -> KerasModel:
     return _opened(source)
 
 
-@lru_cache(maxsize=1)
+@kept
 def _opened(source: ModelSource) -> KerasModel:
     if source.format is Format.SAVEDMODEL:
         from edgekit.backends.savedmodels import open_savedmodel

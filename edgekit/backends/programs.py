@@ -12,7 +12,6 @@ import keyword
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch.utils import _pytree as pytree
 
 from edgekit.backends.attention import without_fast_path
 from edgekit.backends.calls import fitted
+from edgekit.backends.kept import kept
 from edgekit.backends.program_file import read_program
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
@@ -44,7 +44,7 @@ def open_program(artifact: Artifact) -> Program:
     return _opened(artifact.path, artifact.sha256, trusted)
 
 
-@lru_cache(maxsize=2)
+@kept
 def _opened(path: str, sha256: str, trusted: bool) -> Program:  # noqa: FBT001
     return read_program(Path(path), sha256=sha256, trusted=trusted)
 

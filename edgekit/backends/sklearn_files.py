@@ -7,10 +7,10 @@ import io
 import pickle
 import warnings
 import zipfile
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edgekit.backends.kept import kept
 from edgekit.backends.pickle_names import PickleNames, pickle_names
 from edgekit.backends.sklearn_contents import check_contents
 from edgekit.backends.sklearn_types import ALLOWED
@@ -44,7 +44,7 @@ def open_file(source: ModelSource) -> Opened:
     return _open(source.path, source.format, source.sha256, source.trusted)
 
 
-@lru_cache(maxsize=2)
+@kept
 def _open(path: str, format: Format, sha256: str, trusted: bool) -> Opened:  # noqa: FBT001
     data = Path(path).read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:

@@ -17,12 +17,12 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from edgekit.backends.kept import kept
 from edgekit.backends.pickles import code_allowed, first_line, globals_in, read_weights_only
 from edgekit.backends.programs import flat_module, flattened
 from edgekit.backends.torch_calls import call_by_name, forward_parameters
@@ -49,7 +49,7 @@ def open_flat(artifact: Artifact) -> Any:
     return flattened(module, [spec.name for spec in inputs], call)
 
 
-@lru_cache(maxsize=2)
+@kept
 def open_module(source: ModelSource) -> Any:
     """The module of a state dict or of a trusted pickle, set to inference."""
     found = _read(_content(source.path, source.sha256), source)
@@ -60,7 +60,7 @@ def open_module(source: ModelSource) -> Any:
     return module.eval()
 
 
-@lru_cache(maxsize=2)
+@kept
 def open_torchscript(path: str, sha256: str) -> Any:
     """A TorchScript module; raises UntrustedError where its code reads or writes files."""
     content = _content(path, sha256)

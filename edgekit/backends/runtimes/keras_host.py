@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from edgekit.backends.calls import run_calls
+from edgekit.backends.kept import forget
 from edgekit.backends.keras_files import open_keras, source_of
 from edgekit.backends.keras_model import KerasModel, Library
 from edgekit.core.arrays import Array, Arrays
@@ -20,6 +21,7 @@ def run(job: RunJob) -> RunResult:
     TensorFlow fixes its number of threads when it first runs something. Where this child has run
     TensorFlow before, the number that holds is reported in place of the one asked for.
     """
+    forget()
     if _backend() == "torch":
         return _run_with_torch(job)
     threads = _tensorflow_threads(job.num_threads)

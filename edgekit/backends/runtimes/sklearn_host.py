@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from edgekit.backends.calls import run_calls
+from edgekit.backends.kept import forget
 from edgekit.backends.sklearn_answers import INPUT, answer
 from edgekit.backends.sklearn_contents import parts
 from edgekit.backends.sklearn_files import open_estimator
@@ -20,6 +21,7 @@ def run(job: RunJob) -> RunResult:
     import sklearn
     from threadpoolctl import threadpool_limits
 
+    forget()
     if job.artifact.source is None:
         raise MalformedError(f"{job.artifact.path} has no source to run")
     estimator = open_estimator(job.artifact.source)

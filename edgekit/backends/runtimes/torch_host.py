@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from edgekit.backends.calls import run_calls
+from edgekit.backends.kept import forget
 from edgekit.backends.torch_files import open_flat
 from edgekit.core.arrays import Array, Arrays
 from edgekit.core.artifact import Format
@@ -16,6 +17,7 @@ from edgekit.core.measured import RunResult
 
 def run(job: RunJob) -> RunResult:
     """Call the model in inference mode with `job.num_threads` threads inside each operator."""
+    forget()
     torch.set_num_threads(job.num_threads)
     module = open_flat(job.artifact)
     inputs = [spec.name for spec in job.artifact.signature.inputs]
