@@ -8,42 +8,14 @@ from __future__ import annotations
 import importlib.util
 import platform
 import sys
-from enum import StrEnum
 from functools import cache
 
 from edgekit.core.artifact import Format
+from edgekit.core.backend import Backend, Kind
 from edgekit.core.noun import Noun
 from edgekit.errors import UnavailableError
 
 ENTRY_POINT_GROUP = "edgekit.backends"
-
-
-class Kind(StrEnum):
-    """What a backend does; `protocols.py` has the shape of each."""
-
-    LOADER = "loader"
-    CONVERTER = "converter"
-    RUNTIME = "runtime"
-    INSPECTOR = "inspector"
-
-
-class Backend(Noun):
-    """One row: what it reads and writes, where its function is, what it needs.
-
-    `requires` are import names looked for without importing; `extra` is what pip installs them by;
-    `environment` is set in the child before anything is imported, and children are shared between
-    rows with the same one. `platforms` (`linux-x86_64`, ...) is empty where any will do.
-    """
-
-    name: str
-    kind: Kind
-    entry: str
-    reads: tuple[Format, ...]
-    writes: Format | None = None
-    requires: tuple[str, ...] = ()
-    extra: str = ""
-    environment: dict[str, str] = {}
-    platforms: tuple[str, ...] = ()
 
 
 class Catalog(Noun):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgekit.catalog import Backend, Catalog, Kind, install_line
+from edgekit.catalog import Catalog, install_line
 from edgekit.core.artifact import Format
+from edgekit.core.backend import Backend, Kind
 from edgekit.core.plan import Plan, Step
 from edgekit.errors import ConfigError, UnavailableError, UnsupportedError
 

@@ -13,10 +13,11 @@ from typing import Any
 import click
 import msgspec
 
-from edgekit.catalog import BUILTIN, Catalog, Kind
+from edgekit.catalog import BUILTIN, Catalog
 from edgekit.cli import group
 from edgekit.config.targets import built_in_targets
 from edgekit.core.artifact import Format
+from edgekit.core.backend import Kind
 from edgekit.core.cell import SCHEMA, CellReport, Outcome
 from edgekit.core.target import Budget
 from edgekit.errors import EdgekitError, ExitCode

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgekit.catalog import Backend, Catalog, Kind
+from edgekit.catalog import Catalog
 from edgekit.config.feeds import Feed
 from edgekit.config.sniff import digest, sniff
 from edgekit.core.artifact import Artifact, Format, ModelSource
+from edgekit.core.backend import Backend, Kind
 from edgekit.core.cell import Stage
 from edgekit.core.inspection import Inspection
 from edgekit.core.jobs import ConvertJob, InspectJob, LoadJob, RunJob, ScoreJob

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.catalog import BUILTIN, Backend, Kind, load_catalog
+from edgekit.catalog import BUILTIN, load_catalog
 from edgekit.core.artifact import Artifact, Format, ModelSource
+from edgekit.core.backend import Backend, Kind
 from edgekit.core.jobs import LoadJob
 from edgekit.core.signature import TensorSpec
 from edgekit.errors import EdgekitError, ExitCode

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.catalog import Backend, Catalog, Kind
+from edgekit.catalog import Catalog
 from edgekit.core.artifact import Artifact, Format, ModelSource
+from edgekit.core.backend import Backend, Kind
 from edgekit.core.cell import CellReport, Outcome, Stage
 from edgekit.core.jobs import ConvertJob, LoadJob
 from edgekit.core.request import ConvertRequest, Opening, Proof

@@ -10,9 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgekit.catalog import Backend, Kind, load_catalog
+from edgekit.catalog import load_catalog
 from edgekit.core.arrays import Array, Arrays
 from edgekit.core.artifact import Artifact, Format, ModelSource
+from edgekit.core.backend import Backend, Kind
 from edgekit.core.inspection import Inspection
 from edgekit.core.jobs import ConvertJob, InspectJob, Job, LoadJob, RunJob
 from edgekit.core.measured import RunResult

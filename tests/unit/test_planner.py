@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.catalog import BUILTIN, Catalog, Kind
+from edgekit.catalog import BUILTIN, Catalog
 from edgekit.core.artifact import Format
+from edgekit.core.backend import Kind
 from edgekit.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekit.planner import plan
 
