@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.backends.sklearn_contents import parts
-from edgekit.core.arrays import Array
 
 _SCALERS = frozenset({"MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler"})
 _TREES = frozenset(
@@ -23,7 +23,9 @@ _TREES = frozenset(
      "GradientBoostingRegressor", "HistGradientBoostingClassifier",
      "HistGradientBoostingRegressor", "RandomForestClassifier", "RandomForestRegressor"}
 )  # fmt: skip
-Scale = Callable[[Array], Array]
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+Scale = Callable[[Floats], Floats]
 
 
 def folded(estimator: Any) -> Any:
@@ -49,7 +51,7 @@ def folded(estimator: Any) -> Any:
 def _moved(trees: Any, scalers: list[Any]) -> Any:
     """A copy of `trees` whose thresholds are those of unscaled values."""
 
-    def scale(rows: Array) -> Array:
+    def scale(rows: Floats) -> Floats:
         for scaler in scalers:
             rows = scaler.transform(rows)
         return rows
@@ -74,8 +76,8 @@ def _moved(trees: Any, scalers: list[Any]) -> Any:
 
 
 def _unscaled(
-    feature: Array, threshold: Array, features: int, scale: Scale, *, narrow: bool
-) -> Array:
+    feature: Integers, threshold: Floats, features: int, scale: Scale, *, narrow: bool
+) -> Floats:
     """For each threshold the largest float32 x with scaled(x) <= threshold, as float64.
 
     `narrow`: the trees see the scaled value rounded to float32 (all but HistGradientBoosting).
@@ -105,7 +107,7 @@ def _rank(value: Any) -> int:
     return bits if bits >= 0 else -(bits & 0x7FFFFFFF)
 
 
-def _value(rank: Array) -> Array:
+def _value(rank: Integers) -> Floats:
     """The float32 at a place in their order."""
     bits = np.where(rank >= 0, rank, -rank | -0x80000000).astype(np.int32)
     return bits.view(np.float32)

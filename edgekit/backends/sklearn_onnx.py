@@ -16,7 +16,7 @@ from edgekit.backends.onnx_files import graphs
 from edgekit.core.arrays import Array
 from edgekit.core.signature import Signature, TensorSpec
 
-_ML = "ai.onnx.ml"
+_ML, _ML_VERSION = "ai.onnx.ml", 3
 _INNER = "_as_computed"
 
 
@@ -31,9 +31,25 @@ def reshape_outputs(model: Any, signature: Signature, found: list[Array]) -> Non
     given = [value.name for value in model.graph.output][: len(wanted)]
     for spec, name, value in zip(wanted, given, found, strict=False):
         model.graph.node.extend(_ending(spec, name, value))
+    _declare(model.graph.input, signature.inputs, None)
+    _declare(model.graph.output, wanted, None)
+    _need_label_encoder(model)
+
+
+def fix_batch(model: Any, signature: Signature) -> None:
+    """Give the first axis the size that the signature asks for, if any."""
     batch = signature.inputs[0].shape[0] if signature.inputs[0].shape else None
     _declare(model.graph.input, signature.inputs, batch)
-    _declare(model.graph.output, wanted, batch)
+    _declare(model.graph.output, signature.outputs, batch)
+
+
+def _need_label_encoder(model: Any) -> None:
+    """skl2onnx stamps the lowest version its own nodes need; those added here need version 2."""
+    for entry in model.opset_import:
+        if entry.domain == _ML:
+            entry.version = max(entry.version, _ML_VERSION)
+            return
+    model.opset_import.append(helper.make_opsetid(_ML, _ML_VERSION))
 
 
 def _rename(model: Any, names: dict[str, str]) -> None:

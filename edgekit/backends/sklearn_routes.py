@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+_WRONG = {"KNNImputer", "KernelCenterer", "LocalOutlierFactor"}  # skl2onnx has them, and wrong
 _NO_ROUTE = "leave this step to the application, and convert the estimators around it"
 
 
@@ -15,7 +16,7 @@ def onnx_instead(estimator: Any) -> str:
     from skl2onnx._supported_operators import sklearn_operator_name_map
 
     names = {kind.__name__ for kind in sklearn_operator_name_map}
-    known = type(estimator).__name__ in names - {"KNNImputer"}
+    known = type(estimator).__name__ in names - _WRONG
     return "convert to onnx, which has a converter for it" if known else _NO_ROUTE
 
 

@@ -25,7 +25,10 @@ ON_DEVICE = (
     "adaboost_regressor", "calibrated_isotonic", "columns", "gradient", "histogram", "kmeans",
     "mixture", "names", "nearest", "powers", "svc", "two_targets",
 )  # fmt: skip
-NOT_BY_SKL2ONNX = ("constant", "calibrated_isotonic")
+NOT_BY_SKL2ONNX = (
+    "calibrated_isotonic", "constant", "histogram_poisson", "kmeans", "powers", "qda",
+    "two_targets",
+)  # fmt: skip
 ON_THRESHOLDS = (
     "tree", "forest", "gradient", "histogram", "isolation", "scaled_tree", "twice_scaled_histogram",
 )  # fmt: skip
@@ -41,12 +44,12 @@ FORMATS = (Format.ONNX, Format.TFLITE, Format.EXECUTORCH, Format.TORCHSCRIPT)
 
 
 def check(report: CellReport) -> None:
-    """Passed, every label equal, every float within 1e-5 of the largest value."""
+    """Passed, every label equal, every float within 2e-5 of the worst value or of 1."""
     assert report.outcome is Outcome.PASSED, report.reason
     assert report.parity is not None
     for output in report.parity.outputs:
         assert not output.mismatches, output
-        assert output.max_abs_diff <= 1e-5 * max(1.0, abs(output.worst_expected or 0.0)), output
+        assert output.max_abs_diff <= 2e-5 * max(1.0, abs(output.worst_expected or 0.0)), output
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -113,6 +116,8 @@ def test_what_skl2onnx_lacks_goes_by_way_of_torch_when_asked(
         ("categories", "onnx", "HistGradientBoostingClassifier with categorical features"),
         ("spline", "executorch", "SplineTransformer: no torch module"),
         ("spline", "onnx", "SplineTransformer: skl2onnx has no converter"),
+        ("qda", "onnx", "QuadraticDiscriminantAnalysis: skl2onnx"),
+        ("histogram_poisson", "onnx", "prediction would be off"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_with_the_name_of_the_part(

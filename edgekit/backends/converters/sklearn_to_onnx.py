@@ -18,12 +18,12 @@ import onnxruntime
 
 from edgekit.backends.calls import fitted
 from edgekit.backends.onnx_files import onnx_signature, read_onnx
-from edgekit.backends.sklearn_answers import INPUT, answer, column_parts
-from edgekit.backends.sklearn_closeness import check_close
+from edgekit.backends.sklearn_answers import INPUT, column_parts
+from edgekit.backends.sklearn_closeness import check_close, probed
 from edgekit.backends.sklearn_contents import parts
 from edgekit.backends.sklearn_files import open_estimator
 from edgekit.backends.sklearn_folding import folded
-from edgekit.backends.sklearn_onnx import reshape_outputs
+from edgekit.backends.sklearn_onnx import fix_batch, reshape_outputs
 from edgekit.backends.sklearn_routes import torch_instead
 from edgekit.backends.written import artifact_of
 from edgekit.core.arrays import Array
@@ -41,6 +41,15 @@ from edgekit.errors import (
 # skl2onnx writes trees as ai.onnx.ml version 3; left alone it stamps IsolationForest with 4, which
 # onnxruntime refuses. The default domain is what it was tested with.
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
+# Found by the coverage table: graphs that run and answer something else.
+_WRONG = {
+    "KMeans": "computes distances as expanded squares, which cancel in float32",
+    "KNNImputer": "writes a graph that fills in other values",
+    "KernelCenterer": "subtracts sums that cancel in float32",
+    "LocalOutlierFactor": "writes a graph with other scores",
+    "MiniBatchKMeans": "computes distances as expanded squares, which cancel in float32",
+    "QuadraticDiscriminantAnalysis": "writes a graph that gives other labels",
+}
 # skl2onnx raises whatever its converters run into, for what they do not know.
 _CANNOT = (AttributeError, IndexError, KeyError, NameError, NotImplementedError, RuntimeError,
            TypeError, ValueError)  # fmt: skip
@@ -60,7 +69,7 @@ def convert(job: ConvertJob) -> Artifact:
         rows = fitted(samples[INPUT], job.signature.inputs[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = answer(estimator, rows)
+        rows, expected = probed(estimator, rows)
         opsets = {**_OPSETS, "": _opset(job)}
         model = _written(estimator, rows.shape[1], opsets=opsets)
         found = _run(model, rows, estimator)
@@ -70,6 +79,7 @@ def convert(job: ConvertJob) -> Artifact:
         reshape_outputs(model, job.signature, found)
         actual = dict(zip(expected, _run(model, rows, estimator), strict=True))
         check_close(estimator, expected, actual, fix=torch_instead(type(estimator).__name__))
+        fix_batch(model, job.signature)
     path = Path(job.folder) / f"model{Format.ONNX.suffix}"
     path.write_bytes(model.SerializeToString(deterministic=True))
     return artifact_of(
@@ -83,8 +93,8 @@ def convert(job: ConvertJob) -> Artifact:
 def _refuse_known_wrong(estimator: Any) -> None:
     for part, _ in parts(estimator):
         name = type(part).__name__
-        if name == "KNNImputer":
-            raise _refused(part, "skl2onnx writes a graph that fills in other values")
+        if name in _WRONG:
+            raise _refused(part, f"skl2onnx {_WRONG[name]}")
         if not name.startswith("HistGradientBoosting"):
             continue
         if np.any(getattr(part, "is_categorical_", None)):
@@ -111,18 +121,15 @@ def _written(estimator: Any, features: int, *, opsets: dict[str, int]) -> Any:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
     from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-    from sklearn.base import is_classifier
 
     prepared = _prepared(estimator)
-    types = [(INPUT, FloatTensorType([None, features]))]
-    options = {id(prepared): {"zipmap": False}} if is_classifier(prepared) else None
     try:
-        try:
-            return to_onnx(prepared, initial_types=types, options=options, target_opset=opsets)
-        except NameError as error:  # not every classifier has the option
-            if "zipmap" not in str(error):
-                raise
-            return to_onnx(prepared, initial_types=types, target_opset=opsets)
+        return to_onnx(
+            prepared,
+            initial_types=[(INPUT, FloatTensorType([None, features]))],
+            options=_options(prepared),
+            target_opset=opsets,
+        )
     except (MissingShapeCalculator, MissingConverter) as error:
         name = _named(error, estimator)
         raise UnsupportedError(
@@ -130,6 +137,28 @@ def _written(estimator: Any, features: int, *, opsets: dict[str, int]) -> Any:
         ) from error
     except _CANNOT as error:
         raise _refused(estimator, f"skl2onnx cannot express it: {_first_line(error)}") from error
+
+
+def _options(prepared: Any) -> dict[int, dict[str, bool]]:
+    """Tensors instead of dictionaries, told to every classifier: skl2onnx forgets those in a pipeline.
+
+    A classifier that lacks the option is told something harmless, or its pipeline asks for zipmap.
+    """
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+    from skl2onnx.common._registration import _converter_pool
+    from sklearn.base import is_classifier
+
+    options: dict[int, dict[str, bool]] = {}
+    for part, _ in parts(prepared):
+        alias = sklearn_operator_name_map.get(type(part))
+        if alias is None or not is_classifier(part) or hasattr(part, "steps"):
+            continue
+        allowed = _converter_pool[alias].get_allowed_options() or ()
+        if "zipmap" in allowed:
+            options[id(part)] = {"zipmap": False}
+        elif "nocl" in allowed:
+            options[id(part)] = {"nocl": False}
+    return options
 
 
 def _refused(estimator: Any, why: str) -> UnsupportedError:

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from edgekit.backends.programs import examples, export_program, save_program, shape_of, with_shape
-from edgekit.backends.sklearn_answers import answer
-from edgekit.backends.sklearn_closeness import check_close
+from edgekit.backends.sklearn_closeness import check_close, probed
 from edgekit.backends.sklearn_files import open_estimator
 from edgekit.backends.sklearn_folding import folded
 from edgekit.backends.sklearn_modules.table import Model
@@ -47,9 +46,9 @@ def convert(job: ConvertJob) -> Artifact:
 
 
 def _check_answers(estimator: Any, model: Model, x: Any) -> None:
-    expected = answer(estimator, x.numpy())
+    rows, expected = probed(estimator, x.numpy())
     with torch.no_grad():
-        actual = [value.numpy() for value in model(x)]
+        actual = [value.numpy() for value in model(torch.from_numpy(rows))]
     check_close(
         estimator,
         expected,

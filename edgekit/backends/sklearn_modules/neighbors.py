@@ -149,6 +149,13 @@ def _within_radius(estimator: Any, values: Any) -> Part:
 def local_outlier_factor(estimator: Any, _: Build) -> Part:
     """LocalOutlierFactor with novelty=True: density against that of the neighbours."""
     distance, count = _distance(estimator), estimator.n_neighbors_
+    near = np.sort(estimator._distances_fit_X_, axis=1)
+    if np.isclose(near[:, -1], near[:, -2], rtol=1e-6, atol=0).any() or (near[:, -1] == 0).any():
+        raise refuse(
+            estimator,
+            "some of its rows have neighbours at equal distances, and which of them counts is chance",
+            fix="fit it on continuous values, without repeated rows",
+        )
 
     def compute(held: Any, x: Tensor) -> Answers:
         near, at = torch.topk(distance(x, held.rows), count, dim=1, largest=False)

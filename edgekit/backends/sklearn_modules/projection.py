@@ -83,6 +83,17 @@ def kernel_components(estimator: Any, _: Build) -> Part:
     )
 
 
+def kernel_centerer(estimator: Any, _: Build) -> Part:
+    """KernelCenterer: takes off row means first, so that what is subtracted stays small."""
+    means = np.asarray(estimator.K_fit_rows_, dtype=np.float64) - float(estimator.K_fit_all_)
+    high, low = split(means)
+
+    def compute(held: Any, x: Tensor) -> Answers:
+        return {"transform": ((x - x.mean(dim=1, keepdim=True)) - held.high) - held.low}
+
+    return Part(compute, high=high, low=low)
+
+
 def nystroem(estimator: Any, _: Build) -> Part:
     """Nystroem: the kernel with a few rows, normalized."""
     settings = _KernelSettings(estimator)
@@ -171,6 +182,7 @@ BUILDERS: dict[str, Builder] = {
     "FeatureAgglomeration": pooled,
     "GaussianRandomProjection": uncentred,
     "IncrementalPCA": principal,
+    "KernelCenterer": kernel_centerer,
     "KernelPCA": kernel_components,
     "NeighborhoodComponentsAnalysis": uncentred,
     "Nystroem": nystroem,

@@ -132,33 +132,54 @@ def function(estimator: Any, _: Build) -> Part:
 
 
 def power(estimator: Any, _: Build) -> Part:
-    """PowerTransformer: one exponent per column, then a scaler."""
+    """PowerTransformer: (b^l - 1) / l of b = 1 + x (Yeo-Johnson) or x (Box-Cox), then a scaler.
+
+    The mean is taken off before the division: b^l of a large negative l is tiny next to the 1.
+    """
     boxcox = estimator.method == "box-cox"
     lambdas = np.asarray(estimator.lambdas_, dtype=np.float64)
-    scaler = standard(estimator._scaler, _) if estimator.standardize else None  # noqa: SLF001
-
-    def raised(log: Tensor, exponent: Tensor, flat: Tensor) -> Tensor:
-        """(b^l - 1) / l from log b; l = 0 is the logarithm itself."""
-        return torch.where(flat, log, torch.expm1(log * exponent) / exponent)
+    mean, scale = np.zeros_like(lambdas), np.ones_like(lambdas)
+    if estimator.standardize:
+        scaler = estimator._scaler  # noqa: SLF001
+        mean, scale = scaler.mean_, scaler.scale_
 
     def compute(held: Any, x: Tensor) -> Answers:
         if boxcox:
-            value = raised(torch.log(x), held.upper, held.upper_flat)
-        else:
-            above = raised(torch.log1p(torch.relu(x)), held.upper, held.upper_flat)
-            below = raised(torch.log1p(torch.relu(-x)), held.lower, held.lower_flat)
-            value = torch.where(x >= 0, above, -below)
-        return held.parts[0](value) if held.parts else {"transform": value}
+            return {"transform": _raised(torch.log(x), held.parts[0])}
+        above = _raised(torch.log1p(torch.relu(x)), held.parts[0])
+        below = -_raised(torch.log1p(torch.relu(-x)), held.parts[1])
+        return {"transform": torch.where(x >= 0, above, below)}
 
-    tiny = np.spacing(1.0)
     return Part(
         compute,
-        parts=[scaler] if scaler else [],
-        upper=np.where(np.abs(lambdas) < tiny, 1.0, lambdas),
-        upper_flat=np.abs(lambdas) < tiny,
-        lower=np.where(np.abs(lambdas - 2) <= tiny, 1.0, 2 - lambdas),
-        lower_flat=np.abs(lambdas - 2) <= tiny,
+        parts=[_power_tables(lambdas, mean, scale), _power_tables(2 - lambdas, -mean, scale)],
     )
+
+
+def _power_tables(exponent: Any, mean: Any, scale: Any) -> Part:
+    flat = np.abs(exponent) <= np.spacing(1.0)
+    exponent = np.where(flat, 1.0, exponent)
+    remains = 1.0 + exponent * mean  # b^l at the mean
+    return Part(
+        lambda _, x: {"transform": x},
+        exponent=exponent,
+        flat=flat,
+        mean=mean,
+        scale=scale,
+        tiny=remains < 0.5,
+        remains=remains,
+        steepness=exponent * scale,
+        offset=exponent * mean,
+    )
+
+
+def _raised(log: Tensor, held: Part) -> Tensor:
+    """((b^l - 1) / l - mean) / scale from log b; l = 0 is the logarithm itself."""
+    grown = log * held.exponent
+    whole = torch.where(
+        held.tiny, torch.exp(grown) - held.remains, torch.expm1(grown) - held.offset
+    )
+    return torch.where(held.flat, (log - held.mean) / held.scale, whole / held.steepness)
 
 
 BUILDERS: dict[str, Builder] = {
