@@ -3,8 +3,8 @@
     .venv/bin/python scripts/coverage_sklearn.py [--only NAME ...] [--output FILE]
 
 Each cell goes the way a user's model goes: saved as `.skops` (or, where skops cannot, as a pickle
-with trust), loaded, converted, run in another child, compared. A mismatch is a failed cell. Exits
-with 1 where there is one.
+with trust), loaded, converted, run in another child, compared. A mismatch is a failed cell. With
+`--only`, the other rows of the table stay as they are. Exits with 1 where a cell has failed.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from scripts.sklearn_zoo import Fitted, zoo
 FORMATS = (Format.ONNX, Format.TFLITE, Format.EXECUTORCH, Format.TORCHSCRIPT)
 OUTPUT = Path(__file__).resolve().parent.parent / "docs" / "coverage" / "sklearn.md"
 BY_TORCH = "sklearn_to_pt2"
+HEADER = "| estimator | kind | " + " | ".join(FORMATS) + " |"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,16 @@ class Cell:
         return "no" if self.outcome is Outcome.UNSUPPORTED else f"**{self.outcome}**"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: a text per format, and the lines that give reasons."""
+
+    name: str
+    kind: str
+    texts: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+
+
 def main() -> int:
     """Run all cells, print as it goes, write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -57,17 +68,37 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
     start = time.perf_counter()
-    rows: list[tuple[Fitted, dict[Format, Cell]]] = []
+    rows = _read(given.output) if given.only and given.output.is_file() else {}
     with Workers(timeout_s=180) as workers, tempfile.TemporaryDirectory() as folder:
         for fitted in zoo(frozenset(given.only)):
-            cells = _cells(fitted, Path(folder), workers)
-            print(f"{fitted.name}: {' | '.join(cells[f].text for f in FORMATS)}", flush=True)
-            rows.append((fitted, cells))
+            row = _row(fitted, _cells(fitted, Path(folder), workers))
+            print(f"{row.name}: {' | '.join(row.texts)}", flush=True)
+            rows[row.name] = row
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.write_text(_table(rows))
+    given.output.write_text(_table([rows[name] for name in sorted(rows)]))
     print(f"{len(rows)} estimators in {time.perf_counter() - start:.0f} s: {given.output}")
-    fine = (Outcome.PASSED, Outcome.UNSUPPORTED)
-    return int(any(cell.outcome not in fine for _, cells in rows for cell in cells.values()))
+    return int(any(text.startswith("**") for row in rows.values() for text in row.texts))
+
+
+def _read(path: Path) -> dict[str, Row]:
+    """The rows of a table that this script wrote."""
+    lines = path.read_text().splitlines()
+    rows: dict[str, Row] = {}
+    for line in lines[lines.index(HEADER) + 2 :]:
+        if line.startswith("| "):
+            name, kind, *texts = (part.strip() for part in line.strip("|").split(" | "))
+            said = tuple(other for other in lines if other.startswith(f"- **{name}** ("))
+            rows[name] = Row(name=name, kind=kind, texts=tuple(texts), reasons=said)
+    return rows
+
+
+def _row(fitted: Fitted, cells: dict[Format, Cell]) -> Row:
+    return Row(
+        name=fitted.name,
+        kind=fitted.kind,
+        texts=tuple(cells[to].text for to in FORMATS),
+        reasons=tuple(_reasons(fitted, cells)),
+    )
 
 
 def _cells(fitted: Fitted, folder: Path, workers: Workers) -> dict[Format, Cell]:
@@ -125,7 +156,7 @@ def _converted(
     return Cell(outcome=report.outcome, via=via or "", reason=" ".join(reason.split()))
 
 
-def _table(rows: list[tuple[Fitted, dict[Format, Cell]]]) -> str:
+def _table(rows: list[Row]) -> str:
     import sklearn
 
     lines = [
@@ -139,32 +170,25 @@ def _table(rows: list[tuple[Fitted, dict[Format, Cell]]]) -> str:
         "`--via sklearn_to_pt2` can. *no*: refused by name (exit 3); the reasons are below. Anything in",
         "bold is a failure.",
         "",
-        *_totals(rows),
+        "| format | yes | yes, via torch | no | failed |",
+        "|---|---|---|---|---|",
+        *(_totals(to, [row.texts[at] for row in rows]) for at, to in enumerate(FORMATS)),
         "",
-        "| estimator | kind | " + " | ".join(FORMATS) + " |",
+        HEADER,
         "|---|---|" + "---|" * len(FORMATS),
-        *(
-            f"| {fitted.name} | {fitted.kind} | "
-            + " | ".join(cells[to].text for to in FORMATS)
-            + " |"
-            for fitted, cells in rows
-        ),
+        *(f"| {row.name} | {row.kind} | {' | '.join(row.texts)} |" for row in rows),
         "",
         "## Reasons",
         "",
-        *(line for fitted, cells in rows for line in _reasons(fitted, cells)),
+        *(line for row in rows for line in row.reasons),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _totals(rows: list[tuple[Fitted, dict[Format, Cell]]]) -> list[str]:
-    lines = ["| format | yes | yes, via torch | no | failed |", "|---|---|---|---|---|"]
-    for to in FORMATS:
-        texts = Counter(cells[to].text for _, cells in rows)
-        good = (texts["yes"], texts["yes, via torch"], texts["no"])
-        counts = (*good, len(rows) - sum(good))
-        lines.append(f"| {to} | " + " | ".join(str(count) for count in counts) + " |")
-    return lines
+def _totals(to: Format, texts: list[str]) -> str:
+    counts = Counter(texts)
+    good = (counts["yes"], counts["yes, via torch"], counts["no"])
+    return f"| {to} | " + " | ".join(str(n) for n in (*good, len(texts) - sum(good))) + " |"
 
 
 def _reasons(fitted: Fitted, cells: dict[Format, Cell]) -> list[str]:

@@ -26,7 +26,7 @@ ON_DEVICE = (
     "mixture", "names", "nearest", "powers", "svc", "two_targets",
 )  # fmt: skip
 NOT_BY_SKL2ONNX = (
-    "calibrated_isotonic", "constant", "histogram_poisson", "kmeans", "powers", "qda",
+    "calibrated", "calibrated_isotonic", "constant", "histogram_poisson", "kmeans", "powers", "qda",
     "two_targets",
 )  # fmt: skip
 ON_THRESHOLDS = (
