@@ -19,6 +19,9 @@ from edgekit.backends.keras_model import KerasModel, Library, named_model
 from edgekit.core.artifact import Artifact, Format, ModelSource
 from edgekit.errors import ConfigError, MalformedError, UnsupportedError
 
+_BROKEN = (
+    OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError, zipfile.BadZipFile,
+)  # fmt: skip
 _MAX_CONFIG_BYTES = 64 << 20
 _MAX_MEMBERS = 100_000
 _MAX_EXPANSION = 20  # Keras stores weights uncompressed; a bomb expands a thousandfold
@@ -88,8 +91,8 @@ def read_keras_file(path: Path) -> KerasFile:
         # A model is opened uncompiled, so its own loss and metrics are never built.
         decoded = json.loads(config)
         decoded.pop("compile_config", None)
-    except (OSError, ValueError, AttributeError, KeyError, RecursionError, zipfile.BadZipFile) as e:
-        raise MalformedError(f"{path} is not a whole Keras file: {_first_line(e)}") from e
+    except _BROKEN as error:
+        raise MalformedError(f"{path} is not a whole Keras file: {_first_line(error)}") from error
     return KerasFile(suffix=suffix, version=version, config=decoded)
 
 

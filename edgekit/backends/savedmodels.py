@@ -18,9 +18,14 @@ _KERAS_TWIN = "serve"  # Keras 3 exports the same function under both keys
 
 # Ops that touch files or run code although TensorFlow does not call them stateful.
 _IMPURE_WORDS = ("File", "PyFunc", "Dataset", "Reader", "Debug", "CustomCall", "Xla")
-_IMPURE = frozenset({"Copy", "CopyHost", "ShardedFilename", "ShardedFilespec"})
-# The saver's ops: a SavedModel restores its variables with them, and no signature reaches them.
-_SAVER = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "Save", "Restore")
+_IMPURE = (
+    "Abort", "Copy", "CopyHost", "GenerateVocabRemapping", "ImmutableConst", "MlirPassthroughOp",
+    "ShardedFilespec",
+)  # fmt: skip
+# The saver's ops: a SavedModel has them to write and restore its variables. No signature reaches
+# them, and restoring reaches none that writes.
+_SAVER_READS = ("RestoreV2", "Restore", "ShardedFilename")
+_SAVER_WRITES = ("SaveV2", "MergeV2Checkpoints", "Save")
 # Stateful, and yet they touch nothing but variables, tables, random numbers and control flow.
 _HARMLESS_STATEFUL = """
     AnonymousHashTable AnonymousMutableDenseHashTable AnonymousMutableHashTable Assert Case
@@ -142,29 +147,31 @@ def _natural(name: str) -> tuple[str, int, str]:
 def _dangerous(graph: Any) -> set[str]:
     """One phrase per op that touches files, runs code, or is unknown to this TensorFlow."""
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
-    reached = _reached_from_outside(graph, functions)
+    called = _reached(graph, functions, _entries(graph))
+    restored = _reached(graph, functions, [graph.saver_def.restore_op_name])
     found: set[str] = set()
     for place, node in _all_nodes(graph, functions):
-        if node.op in functions or not _is_dangerous(node):
-            continue
-        if node.op in _SAVER and place not in reached:
-            continue
-        where = f" in function {place!r}" if place in functions else ""
-        found.add(f"TensorFlow op {node.op}{where}")
+        if node.op in _SAVER_READS + _SAVER_WRITES:
+            is_dangerous = place in called or (node.op in _SAVER_WRITES and place in restored)
+        else:
+            is_dangerous = _is_dangerous(node, functions)
+        if is_dangerous:
+            where = f" in function {place!r}" if place in functions else ""
+            found.add(f"TensorFlow op {node.op}{where}")
     return found
 
 
-def _is_dangerous(node: Any) -> bool:
+def _is_dangerous(node: Any, functions: Mapping[str, Any]) -> bool:
     from tensorflow.python.framework import op_def_registry
 
     op: str = node.op
-    if op in _IMPURE or op in _SAVER or any(word in op for word in _IMPURE_WORDS):
+    definition = op_def_registry.get(op)
+    if definition is None:  # the name of an op stays an op, whatever the file calls its functions
+        return op not in functions
+    if op in _IMPURE or any(word in op for word in _IMPURE_WORDS):
         return True
     if op == "PrintV2":
         return bool(node.attr["output_stream"].s.startswith(b"file:"))
-    definition = op_def_registry.get(op)
-    if definition is None:
-        return True
     harmless = op in _HARMLESS_STATEFUL.split() or op.startswith(_HARMLESS_PREFIXES)
     return bool(definition.is_stateful) and not harmless
 
@@ -178,18 +185,22 @@ def _all_nodes(graph: Any, functions: Mapping[str, Any]) -> Iterator[tuple[str, 
             yield name, node
 
 
-def _reached_from_outside(graph: Any, functions: Mapping[str, Any]) -> set[str]:
-    """Main-graph nodes and functions that loading, a signature or a call can run."""
-    nodes = {node.name: node for node in graph.graph_def.node}
-    pending: list[str] = [
-        info.name for definition in graph.signature_def.values() for info in _infos(definition)
-    ]
-    pending += graph.object_graph_def.concrete_functions
+def _entries(graph: Any) -> list[str]:
+    """Tensors and functions that loading or a call can run, by name."""
+    entries = [info.name for d in graph.signature_def.values() for info in _infos(d)]
+    entries += graph.object_graph_def.concrete_functions
     for collection in graph.collection_def.values():
-        pending += collection.node_list.value
+        entries += collection.node_list.value
+    return entries
+
+
+def _reached(graph: Any, functions: Mapping[str, Any], entries: Iterable[str]) -> set[str]:
+    """Main-graph nodes and functions that computing the entries can run."""
+    nodes = {node.name: node for node in graph.graph_def.node}
+    pending = list(entries)
     reached: set[str] = set()
     while pending:
-        place = pending.pop().partition(":")[0].removeprefix("^")
+        place = pending.pop().removeprefix("^").partition(":")[0]
         if place in reached:
             continue
         reached.add(place)

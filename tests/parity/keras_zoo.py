@@ -22,6 +22,7 @@ def main(folder: Path) -> None:
         settled(build(keras, keras.layers)).save(folder / f"{name}.keras")
     hostile(keras, folder)
     saved_models(keras, folder)
+    disguised_saved_models(folder)
     keras_2(folder)
 
 
@@ -199,6 +200,24 @@ def saved_models(keras: Any, folder: Path) -> None:
     tf.saved_model.save(saving, str(folder / "saving"), signatures={"s": saving.save})
     bad = Leaking()
     tf.saved_model.save(bad, str(folder / "leaking"), signatures={"serving_default": bad.leak})
+
+
+def disguised_saved_models(folder: Path) -> None:
+    """The same dangers where a quick look misses them."""
+    import shutil
+
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    for name, of in (("shadowed", "leaking"), ("restoring", "two")):
+        shutil.copytree(folder / of, folder / name)
+        file = folder / name / "saved_model.pb"
+        proto = SavedModel.FromString(file.read_bytes())
+        graph = proto.meta_graphs[0]
+        if name == "shadowed":  # a function of the op's name, so that the op looks like a call
+            graph.graph_def.library.function.add().signature.name = "WriteFile"
+        else:  # what is to be run to restore the variables writes them
+            graph.saver_def.restore_op_name = graph.saver_def.save_tensor_name.partition(":")[0]
+        file.write_bytes(proto.SerializeToString())
 
 
 def keras_2(folder: Path) -> None:
