@@ -12,7 +12,7 @@ from edgekit.config.samples import Data
 from edgekit.core.arrays import Array, Arrays, write_npz
 from edgekit.core.noun import Noun
 from edgekit.core.signature import Signature, TensorSpec, show_shape
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, UnsupportedError
 
 SYNTHETIC_ROWS = 8
 FREE_ROWS_PER_CALL = 16
@@ -112,11 +112,10 @@ def write_feed(arrays: Arrays, signature: Signature, path: Path) -> Feed:
     A free first axis is exercised with one row first and then 16 at a time; a fixed one is filled
     up by repeating the last row; a model without a batch axis is called once per row.
     """
-    spec = signature.inputs[0]
-    array = arrays[spec.origin]
-    count = array.shape[0]
-    stacked = spec.shape is not None and array.ndim == len(spec.shape) + 1
-    batch = None if stacked or not spec.shape else spec.shape[0]
+    count = len(next(iter(arrays.values())))
+    stacked = _is_stacked(arrays, signature)
+    shape = signature.inputs[0].shape
+    batch = None if stacked or not shape else shape[0]
     if stacked:
         calls: tuple[int, ...] = (count,)
     elif batch is None:
@@ -127,6 +126,20 @@ def write_feed(arrays: Arrays, signature: Signature, path: Path) -> Feed:
     rows = sum(calls)
     write_npz(path, {name: _filled(a, rows) for name, a in arrays.items()})
     return Feed(path=str(path), count=count, calls=calls, stacked=stacked)
+
+
+def _is_stacked(arrays: Arrays, signature: Signature) -> bool:
+    """Whether the model has no batch axis: samples have one axis more than its inputs."""
+    kinds = {
+        spec.shape is not None and arrays[spec.origin].ndim == len(spec.shape) + 1
+        for spec in signature.inputs
+    }
+    if len(kinds) > 1:
+        raise UnsupportedError(
+            "some inputs have a batch axis, some none",
+            fix="give every input of the model the batch as its first axis",
+        )
+    return kinds.pop()
 
 
 def write_examples(arrays: Arrays, signature: Signature, path: Path) -> None:

@@ -21,7 +21,7 @@ from edgekit.core.measured import Accuracy, Evidence, Parity, RunResult
 from edgekit.core.noun import changed
 from edgekit.core.request import Proof
 from edgekit.core.target import Budget, Target
-from edgekit.errors import ConfigError, StepError
+from edgekit.errors import ConfigError, StepError, UnsupportedError
 from edgekit.parity.accuracy import AccuracyLimit, Metric, built_in_score, default_metric, judge
 from edgekit.parity.budget import check_budget
 from edgekit.parity.compare import compare
@@ -45,6 +45,10 @@ class Inputs:
 
 def gather_inputs(source: Artifact, data: Data | None, proof: Proof, cell: Cell) -> Inputs:
     """The user's samples fitted to the source, or synthetic ones, of which the report says so."""
+    if not source.signature.inputs:
+        raise UnsupportedError(
+            "the model takes no inputs", fix="edgekit judges models by what they answer to samples"
+        )
     if data is None:
         cell.draft.notes.append(
             "weak evidence: the samples are synthetic; give real ones with --eval-data"

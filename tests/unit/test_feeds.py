@@ -11,7 +11,7 @@ from edgekit.config.feeds import bind, rows_of, specs_of, synthetic, write_examp
 from edgekit.config.samples import Data, read_data
 from edgekit.core.arrays import Array, read_npz, write_npz
 from edgekit.core.signature import Shape, Signature, TensorSpec
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, UnsupportedError
 
 
 def one(*shape: int | None, dtype: str = "float32", name: str = "image") -> Signature:
@@ -153,3 +153,10 @@ def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(ConfigError, match="cannot be read"):
         read_data(tmp_path / "d.npz")
+
+
+def test_inputs_with_and_without_a_batch_axis_are_refused(tmp_path: Path) -> None:
+    mixed = Signature(inputs=one(None, 2, name="a").inputs + one(2, name="b").inputs, outputs=())
+    rows = np.zeros((3, 2), np.float32)
+    with pytest.raises(UnsupportedError, match="batch axis"):
+        write_feed({"a": rows, "b": rows}, mixed, tmp_path / "f.npz")
