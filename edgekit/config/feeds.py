@@ -72,8 +72,8 @@ def synthetic(
 ) -> Arrays:
     """Made-up inputs: floats N(0, 1), integers 0 or 1 (safe as token ids), booleans at random.
 
-    A free axis other than the first gets `size`, or 64 where two of them stand side by side (an
-    image), or 16.
+    A first axis that is free or 1 counts `rows` samples; any other free axis gets `size`, or 64 where two of them stand side by side (an image),
+    or 16.
     """
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
@@ -86,7 +86,7 @@ def synthetic(
             n if n is not None else size or _free_size(spec.shape, i)
             for i, n in enumerate(spec.shape)
         ]
-        if spec.shape and spec.shape[0] is None:
+        if spec.shape and spec.shape[0] in (None, 1):
             shape[0] = rows
         kind = np.dtype(spec.dtype).kind
         if kind == "f":
