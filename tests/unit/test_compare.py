@@ -119,6 +119,13 @@ def test_strict_tolerance_is_one_in_a_hundred_thousand() -> None:
     assert not judged({"y": SCORES}, {"y": far}, Tolerances(strict=True)).ok
 
 
+def test_strict_tolerance_grows_with_the_range_of_wide_numbers() -> None:
+    wide = np.array([1000.0, 0.4, -3.0], np.float32)
+    near, far = wide + np.float32(5e-3), wide + np.float32(5e-2)
+    assert judged({"y": wide}, {"y": near}, Tolerances(strict=True)).ok
+    assert not judged({"y": wide}, {"y": far}, Tolerances(strict=True)).ok
+
+
 def test_agreement_is_of_the_output_that_looks_like_probabilities() -> None:
     p = np.array([[0.8, 0.2], [0.3, 0.7]], np.float32)
     q = np.array([[0.8, 0.2], [0.7, 0.3]], np.float32)
