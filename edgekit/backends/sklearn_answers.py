@@ -219,3 +219,13 @@ def column_parts(transformer: Any) -> list[tuple[Any, list[int]]]:
     return [
         (part, [int(at) for at in columns[name]]) for name, part, _ in transformer.transformers_
     ]
+
+
+def number_columns(transformer: Any) -> None:
+    """Let a ColumnTransformer that was fitted on a data frame take the table `x`, by position."""
+    transformer.transformers_ = [
+        (name, part, columns)
+        for (name, part, _), (_, columns) in zip(
+            transformer.transformers_, column_parts(transformer), strict=True
+        )
+    ]

@@ -12,7 +12,8 @@ from typing import Any
 
 from edgekit.backends.kept import kept
 from edgekit.backends.pickle_names import PickleNames, pickle_names
-from edgekit.backends.sklearn_contents import check_contents
+from edgekit.backends.sklearn_answers import number_columns
+from edgekit.backends.sklearn_contents import check_contents, parts
 from edgekit.backends.sklearn_types import ALLOWED
 from edgekit.core.artifact import Format, ModelSource
 from edgekit.core.noun import Noun
@@ -60,6 +61,9 @@ def _open(path: str, format: Format, sha256: str, trusted: bool) -> Opened:  # n
             f"{path} holds a {type(estimator).__name__}, not a scikit-learn estimator",
             fix="save the fitted estimator itself, or a Pipeline around all steps",
         )
+    for part, _ in parts(estimator):
+        if type(part).__name__ == "ColumnTransformer" and hasattr(part, "transformers_"):
+            number_columns(part)
     stale = _stale(caught)
     return Opened(
         estimator=estimator,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas  # type: ignore[import-untyped]
 import skops.io
 from sklearn import (
     calibration,
@@ -80,6 +81,7 @@ def models() -> Iterator[tuple[str, Model, Rows]]:
         "calibrated_isotonic": (
             calibration.CalibratedClassifierCV(_scaled(svm.LinearSVC()), method="isotonic"), _CANCER),
         "columns": (_columns(), _IRIS),
+        "named_columns": (_NamedColumns(), _IRIS),
         "constant": (dummy.DummyClassifier(), _IRIS),
         "extra_trees": (ensemble.ExtraTreesRegressor(max_depth=6, **trees), _DIABETES),
         "gradient": (ensemble.GradientBoostingClassifier(**trees), _WINE),
@@ -131,6 +133,17 @@ def _columns() -> Model:
     )
     chosen = feature_selection.SelectKBest(k=5)
     return pipeline.make_pipeline(part, chosen, linear_model.LogisticRegression(max_iter=1000))
+
+
+class _NamedColumns:
+    """Fits on a data frame, picking columns by their names."""
+
+    def fit(self, x: Rows, y: Rows) -> Model:
+        part = compose.ColumnTransformer(
+            [("scaled", preprocessing.StandardScaler(), ["c", "a"])], remainder="passthrough"
+        )
+        frame = pandas.DataFrame(x, columns=list("abcd"))
+        return pipeline.make_pipeline(part, linear_model.LogisticRegression()).fit(frame, y)
 
 
 class _Holes:

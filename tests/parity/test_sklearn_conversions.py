@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.core.artifact import Format
+from edgekit.core.artifact import Format, ModelSource
 from edgekit.core.cell import CellReport, Outcome
-from tests.conftest import ConvertModel
+from edgekit.core.jobs import LoadJob
+from edgekit.worker.client import Workers
+from tests.conftest import REPO, ConvertModel
+from tests.parity.edge_cells import Bench
 
 pytestmark = pytest.mark.framework
 
@@ -17,7 +20,7 @@ BY_TORCH = "sklearn_to_pt2"
 MODELS = (
     "adaboost", "adaboost_of_lines", "adaboost_regressor", "bagged_columns", "bayes", "calibrated",
     "calibrated_isotonic", "columns", "constant", "extra_trees", "gradient", "histogram",
-    "histogram_poisson", "kmeans", "lda", "logistic", "mixture", "mlp", "names", "nearest",
+    "histogram_poisson", "kmeans", "lda", "logistic", "mixture", "mlp", "named_columns", "names", "nearest",
     "novelty", "odd_classes", "one_vs_one", "powers", "principal", "qda", "stacked", "svc", "svr",
     "two_targets", "two_regressors", "voting",
 )  # fmt: skip
@@ -130,6 +133,26 @@ def test_what_cannot_be_converted_is_refused_with_the_name_of_the_part(
     assert told in report.reason.message
     assert report.reason.fix
     assert not output.exists()
+
+
+def test_global_state_that_a_backend_changes_stays_in_its_child(
+    workers: Workers, bench: Bench, sklearn_zoo: Path, tmp_path: Path
+) -> None:
+    before = np.geterr()
+    job = LoadJob(
+        source=ModelSource(path="none", format=Format.SKOPS, sha256=""), folder=str(tmp_path)
+    )
+    said = workers.call(
+        job,
+        dict[str, str],
+        entry="tests.parity.rude_backend:load",
+        environment={"PYTHONPATH": str(REPO)},
+    )
+    assert set(said.values()) == {"raise"}
+    assert np.geterr() == before
+    artifact = bench.load(sklearn_zoo / "svc.skops", Format.SKOPS)
+    rows = {"x": np.full((2, 13), 1e3, np.float32)}  # kernels that underflow to 0
+    assert bench.outputs(artifact, rows, (2,))["label"].shape == (2,)
 
 
 @pytest.mark.shared

@@ -18,7 +18,7 @@ import onnxruntime
 
 from edgekit.backends.calls import fitted
 from edgekit.backends.onnx_files import onnx_signature, read_onnx
-from edgekit.backends.sklearn_answers import INPUT, column_parts
+from edgekit.backends.sklearn_answers import INPUT
 from edgekit.backends.sklearn_closeness import check_close, probed
 from edgekit.backends.sklearn_contents import parts
 from edgekit.backends.sklearn_files import open_estimator
@@ -172,17 +172,8 @@ def _prepared(estimator: Any) -> Any:
         estimator = estimator.best_estimator_
     prepared = copy.deepcopy(folded(estimator))
     for part, _ in parts(prepared):
-        match type(part).__name__:
-            case "ColumnTransformer":  # columns by number, since x is one tensor
-                numbers = column_parts(part)
-                part.transformers_ = [
-                    (name, step, columns)
-                    for (name, _, _), (step, columns) in zip(
-                        part.transformers_, numbers, strict=True
-                    )
-                ]
-            case "VotingClassifier":  # only `transform` differs, which nobody asks here
-                part.flatten_transform = False
+        if type(part).__name__ == "VotingClassifier":
+            part.flatten_transform = False  # of `transform`, which nobody asks of it here
     return prepared
 
 
