@@ -24,6 +24,8 @@ def make_contiguous(module: Any) -> None:
         for node in part.graph.nodes:
             if node.op == "call_function" and "memory_format" in node.kwargs:
                 node.kwargs = {**node.kwargs, "memory_format": torch.contiguous_format}
+            if node.target is torch.ops.aten.view.default:
+                node.target = torch.ops.aten.reshape.default
         part.recompile()
 
 

@@ -59,6 +59,13 @@ def free_size(keras: Any, layers: Any) -> Any:
     return keras.Model(image, layers.Conv2D(2, 1, name="heat")(x))
 
 
+def flat(keras: Any, layers: Any) -> Any:
+    """Flatten after a convolution: what is a view with channels last is none without."""
+    image = keras.Input((6, 6, 1), name="image")
+    x = layers.MaxPooling2D()(layers.Conv2D(4, 3, padding="same", activation="relu")(image))
+    return keras.Model(image, layers.Dense(3, name="scores")(layers.Flatten()(x)))
+
+
 def lstm(keras: Any, layers: Any) -> Any:
     return keras.Sequential([keras.Input((6, 5)), layers.LSTM(4), layers.Dense(3, name="out")])
 
@@ -126,6 +133,7 @@ KERAS_3 = {
     for build in (
         conv,
         free_size,
+        flat,
         lstm,
         gru,
         bidirectional,

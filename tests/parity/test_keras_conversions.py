@@ -158,7 +158,7 @@ def test_an_opset_that_tf2onnx_cannot_write_is_a_configuration_error(
         convert_model(keras_zoo / "conv.keras", to="onnx", options={"opset": "21"})
 
 
-@pytest.mark.parametrize("model", ["conv", "lstm", "several", "free_size"])
+@pytest.mark.parametrize("model", ["conv", "flat", "lstm", "several", "free_size"])
 def test_executorch_gets_a_program_it_can_run_and_delegate(
     convert_model: ConvertModel, keras_zoo: Path, model: str
 ) -> None:
@@ -170,7 +170,9 @@ def test_executorch_gets_a_program_it_can_run_and_delegate(
     assert report.placement.delegated_nodes > 0
 
 
-@pytest.mark.parametrize("model", ["attention", "bidirectional", "gru", "dicts", "k2_depthwise"])
+@pytest.mark.parametrize(
+    "model", ["attention", "bidirectional", "gru", "dicts", "flat", "k2_depthwise"]
+)
 def test_torchscript_gives_the_same_answers(
     convert_model: ConvertModel, keras_zoo: Path, model: str
 ) -> None:

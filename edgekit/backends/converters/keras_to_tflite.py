@@ -93,7 +93,8 @@ def _refused(error: Exception, graph: Graph) -> Exception:
     if _NEEDS_STATIC in text:
         return UnsupportedError(
             f"TFLite has no loop over tensors without a fixed size: {named}",
-            fix="fix the free axes: --input NAME:SHAPE:DTYPE",
+            fix="fix the free axes (--input NAME:SHAPE:DTYPE); a SavedModel keeps those it was saved "
+            "with, so save it with a fixed batch, give the .keras file, or convert to onnx",
         )
     return UnsupportedError(
         f"TFLite has no built-in op for {named}",

@@ -123,6 +123,8 @@ def _in_python(operator: Any) -> Any:
     name = operator.overloadpacket.__name__
     if name == "slice":
         return _slice
+    if name == "_unsafe_view":  # what a reshape that must copy is exported as
+        return torch.Tensor.reshape
     found = getattr(torch, name, None) or getattr(torch.Tensor, name, None)
     if found is None:
         raise UnsupportedError(
