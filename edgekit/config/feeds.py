@@ -72,8 +72,8 @@ def synthetic(
 ) -> Arrays:
     """Made-up inputs: floats N(0, 1), integers 0 or 1 (safe as token ids), booleans at random.
 
-    A first axis that is free or 1 counts `rows` samples; any other free axis gets `size`, or 64 where two of them stand side by side (an image),
-    or 16.
+    A first axis that is free or 1 counts `rows` samples; any other free axis gets `size`, or 64
+    where two of them stand side by side (an image), or 16.
     """
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
