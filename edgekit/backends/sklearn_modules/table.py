@@ -11,6 +11,7 @@ from edgekit.backends.sklearn_answers import class_values, methods
 from edgekit.backends.sklearn_modules import (
     bayes,
     boosting,
+    centers,
     encoding,
     ensembles,
     linear,
@@ -29,6 +30,7 @@ from edgekit.core.signature import Signature
 BUILDERS: dict[str, Builder] = {
     **bayes.BUILDERS,
     **boosting.BUILDERS,
+    **centers.BUILDERS,
     **encoding.BUILDERS,
     **ensembles.BUILDERS,
     **linear.BUILDERS,
