@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, help="a Keras model [default: a random ResNet8]")
     parser.add_argument("--data", type=Path, help="its samples as `x` in an .npz")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--strict", action="store_true", help="the bare script does not unwind")
     given = parser.parse_args()
     if (given.model is None) != (given.data is None):
         parser.error("--model and --data go together")
@@ -56,16 +57,21 @@ def main() -> int:
         if model is None:
             model, data = folder / "resnet8.keras", folder / "data.npz"
             _python("benchmarks.resnet8", str(model), str(data))
-        ours, bare = compare(model.resolve(), data.resolve(), folder, rounds=given.rounds)
+        ours, bare = compare(
+            model.resolve(), data.resolve(), folder, rounds=given.rounds, strict=given.strict
+        )
     return show(ours, bare, help_s=help_seconds())
 
 
-def compare(model: Path, data: Path, folder: Path, *, rounds: int) -> tuple[list[Cost], list[Cost]]:
+def compare(
+    model: Path, data: Path, folder: Path, *, rounds: int, strict: bool
+) -> tuple[list[Cost], list[Cost]]:
     """The costs of both sides, taken in turn; one round of each before the first that counts."""
     artifact = str(folder / "model.tflite")
     arguments = [str(model), "--to", "tflite", "--eval-data", str(data), "-o", artifact, "-q"]
     ours = [sys.executable, "-m", "edgekit", "convert", *arguments]
     bare = [sys.executable, "-m", "benchmarks.bare", str(model), str(data), artifact]
+    bare += ["at-once"] if strict else []
     costs: tuple[list[Cost], list[Cost]] = ([], [])
     for number in range(rounds + 1):
         for side, command in enumerate((ours, bare)):
@@ -79,7 +85,12 @@ def cost_of(command: list[str]) -> Cost:
     """Run a command to its end; raises where it fails."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=REPO, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=REPO,
+        env=_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # as edgekit's children: the scheduler shares out by session
     )
     watch = _Watch(process.pid)
     assert process.stdout is not None
