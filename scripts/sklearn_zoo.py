@@ -83,6 +83,7 @@ def _made(name: str, kind: Estimator) -> Estimator:
         "CCA": lambda: kind(n_components=1),
         "ColumnTransformer": lambda: kind([("scaled", StandardScaler(), [0, 2])], remainder="passthrough"),
         "FeatureUnion": lambda: kind([("scaled", StandardScaler())]),
+        "FrozenEstimator": lambda: kind(classifier.fit(*_iris_rows())),
         "IsotonicRegression": lambda: kind(out_of_bounds="clip"),
         "LocalOutlierFactor": lambda: kind(novelty=True),
         "PLSCanonical": lambda: kind(n_components=1),
@@ -101,7 +102,7 @@ def _made(name: str, kind: Estimator) -> Estimator:
     )
     makers |= dict.fromkeys(("MultiOutputRegressor", "RegressorChain"), lambda: kind(regressor))
     makers |= dict.fromkeys(
-        ("ClassifierChain", "FixedThresholdClassifier", "FrozenEstimator", "MultiOutputClassifier",
+        ("ClassifierChain", "FixedThresholdClassifier",  "MultiOutputClassifier",
          "OneVsOneClassifier", "OneVsRestClassifier", "OutputCodeClassifier", "RFE", "RFECV",
          "SelectFromModel", "SelfTrainingClassifier", "TunedThresholdClassifierCV"),
         lambda: kind(classifier),
@@ -119,6 +120,13 @@ def _made(name: str, kind: Estimator) -> Estimator:
     )
     make = makers.setdefault(name, kind)
     return make()
+
+
+def _iris_rows() -> tuple[Any, Any]:
+    from sklearn.datasets import load_iris
+
+    x, y = load_iris(return_X_y=True)
+    return x[::2], y[::2]
 
 
 def _data(name: str, estimator: Estimator) -> Data:

@@ -145,6 +145,21 @@ def _within_radius(estimator: Any, values: Any) -> Part:
     return Part(compute, rows=_rows(estimator), values=values)
 
 
+def propagation(estimator: Any, _: Build) -> Part:
+    """LabelPropagation and LabelSpreading: the labels of all rows, weighted by an RBF kernel."""
+    if estimator.kernel != "rbf":
+        raise refuse(estimator, f"the kernel {estimator.kernel!r} has no torch module")
+    gamma = float(estimator.gamma)
+
+    def compute(held: Any, x: Tensor) -> Answers:
+        weights = torch.softmax(-gamma * squared_distances(x, held.rows), dim=1)
+        shares = weights @ held.shares
+        shares = shares / shares.sum(dim=1, keepdim=True)
+        return classified(shares, predict_proba=shares)
+
+    return Part(compute, rows=estimator.X_, shares=estimator.label_distributions_)
+
+
 def local_outlier_factor(estimator: Any, _: Build) -> Part:
     """LocalOutlierFactor with novelty=True: density against that of the neighbours."""
     distance, count = _distance(estimator), estimator.n_neighbors_
@@ -175,6 +190,8 @@ def local_outlier_factor(estimator: Any, _: Build) -> Part:
 BUILDERS: dict[str, Builder] = {
     "KNeighborsClassifier": neighbor_classifier,
     "KNeighborsRegressor": neighbor_regressor,
+    "LabelPropagation": propagation,
+    "LabelSpreading": propagation,
     "LocalOutlierFactor": local_outlier_factor,
     "RadiusNeighborsClassifier": radius_classifier,
     "RadiusNeighborsRegressor": radius_regressor,

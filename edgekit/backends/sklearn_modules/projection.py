@@ -46,6 +46,12 @@ def uncentred(estimator: Any, _: Build) -> Part:
     return _projected(None, (matrix.toarray() if hasattr(matrix, "toarray") else matrix).T)
 
 
+def partial_least_squares_svd(estimator: Any, _: Build) -> Part:
+    """PLSSVD."""
+    scale = np.reshape(estimator._x_std, (-1, 1))  # noqa: SLF001
+    return _projected(estimator._x_mean, estimator.x_weights_ / scale)  # noqa: SLF001
+
+
 def independent(estimator: Any, _: Build) -> Part:
     """FastICA."""
     return _projected(getattr(estimator, "mean_", None), np.asarray(estimator.components_).T)
@@ -187,6 +193,7 @@ BUILDERS: dict[str, Builder] = {
     "NeighborhoodComponentsAnalysis": uncentred,
     "Nystroem": nystroem,
     "PCA": principal,
+    "PLSSVD": partial_least_squares_svd,
     "RBFSampler": random_fourier,
     "SkewedChi2Sampler": skewed,
     "SparseRandomProjection": uncentred,

@@ -76,6 +76,22 @@ def normalizer(estimator: Any, _: Build) -> Part:
     return Part(compute)
 
 
+def tfidf(estimator: Any, _: Build) -> Part:
+    """TfidfTransformer: counts times inverse document frequencies, rows of length one."""
+    rows = normalizer(estimator, _) if estimator.norm else None
+
+    def compute(held: Any, x: Tensor) -> Answers:
+        if estimator.sublinear_tf:
+            zero = x == 0
+            safe = torch.where(zero, torch.ones_like(x), x)
+            x = torch.where(zero, torch.zeros_like(x), torch.log(safe) + 1)
+        weighted = x * held.idf
+        return held.parts[0](weighted) if held.parts else {"transform": weighted}
+
+    idf = estimator.idf_ if estimator.use_idf else np.ones(1)
+    return Part(compute, parts=[rows] if rows else [], idf=idf)
+
+
 def binarizer(estimator: Any, _: Build) -> Part:
     """Binarizer."""
     threshold = float(estimator.threshold)
@@ -192,4 +208,5 @@ BUILDERS: dict[str, Builder] = {
     "PowerTransformer": power,
     "RobustScaler": standard,
     "StandardScaler": standard,
+    "TfidfTransformer": tfidf,
 }
