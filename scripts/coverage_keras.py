@@ -1,9 +1,9 @@
 """Convert the architectures of keras.applications to every format and write the table of outcomes.
 
-    .venv/bin/python scripts/coverage_keras.py [--only NAME ...] [--output FILE]
+    .venv/bin/python scripts/coverage_keras.py [--only NAME ...] [--to FORMAT ...] [--output FILE]
 
 Weights are random, batch norms have statistics of a few passes, and each model goes the way a
-user's `.keras` file goes, its batch free. A mismatch is a failed cell. Rows that are not run again
+user's `.keras` file goes, its batch free. A mismatch is a failed cell. Cells that are not run again
 are kept from the last table's data (FILE with the suffix `.json`). Exits with 1 where a cell failed.
 """
 
@@ -88,6 +88,7 @@ def main() -> int:
     """Run all cells, print as it goes, write the table after every row."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="*", default=list(SIZES), metavar="NAME", choices=SIZES)
+    parser.add_argument("--to", nargs="*", default=list(FORMATS), metavar="FORMAT", choices=FORMATS)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
     data = given.output.with_suffix(".json")
@@ -95,7 +96,7 @@ def main() -> int:
     rows: dict[str, dict[str, str]] = json.loads(data.read_text()) if data.exists() else {}
     for name in given.only:
         start = time.perf_counter()
-        rows[name] = _row(name)
+        rows[name] = _row(name, given.to, rows.get(name, {}))
         print(f"{name}: {rows[name]} ({time.perf_counter() - start:.0f} s)", flush=True)
         rows = {known: rows[known] for known in SIZES if known in rows}
         data.write_text(json.dumps(rows, indent=1) + "\n")
@@ -103,7 +104,7 @@ def main() -> int:
     return int(any("**" in cell for row in rows.values() for cell in row.values()))
 
 
-def _row(name: str) -> dict[str, str]:
+def _row(name: str, formats: list[str], before: dict[str, str]) -> dict[str, str]:
     """One architecture in every format; its children end with it, for memory."""
     with tempfile.TemporaryDirectory() as folder, Workers(timeout_s=1500) as workers:
         model = Path(folder) / f"{name}.keras"
@@ -114,13 +115,14 @@ def _row(name: str) -> dict[str, str]:
             capture_output=True,
             text=True,
         )
-        row = {"parameters": f"{int(built.stdout.split()[-1]):,}"}
-        for to in FORMATS:
+        row = {**before, "parameters": f"{int(built.stdout.split()[-1]):,}"}
+        for to in map(Format, formats):
             request = ConvertRequest(
                 opening=Opening(path=str(model)), to=to, proof=Proof(num_runs=0)
             )
             report = convert(request, workers=workers, catalog=load_catalog())
-            row[to] = _cell(report)
+            row[to.value] = _cell(report)
+            row.pop(f"{to} reason", None)
             if report.reason:
                 reason = f"{report.reason.message} ({report.reason.fix})"
                 row[f"{to} reason"] = " ".join(reason.split())[:400]
@@ -156,7 +158,7 @@ def _table(rows: dict[str, dict[str, str]]) -> str:
         "|---|---|---|" + "---|" * len(FORMATS),
     ]
     for name, row in rows.items():
-        cells = " | ".join(row[to] for to in FORMATS)
+        cells = " | ".join(row.get(to, "") for to in FORMATS)
         lines.append(f"| {name} | {row['parameters']} | {SIZES[name]} | {cells} |")
     reasons = [
         f"- **{name}** ({to}): {row[f'{to} reason']}"

@@ -16,12 +16,11 @@ from edgekit.errors import UnsupportedError
 
 @dataclass(frozen=True)
 class Graph:
-    """`function` takes tensors in the order of `signature` and gives a dict by output names.
+    """`concrete` takes tensors in the order of `signature` and gives a dict by output names.
 
     The names of `signature` are fit for a graph; `source_name` keeps what they were.
     """
 
-    function: Any
     concrete: Any
     signature: Signature
     layers: frozenset[str]
@@ -44,12 +43,33 @@ def graph_of(model: KerasModel, signature: Signature) -> Graph:
     try:
         with _plain_reshapes():
             concrete = function.get_concrete_function()
+            if _is_compiled(concrete):
+                concrete = _inlined(serve, specs)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        last = str(error).strip().splitlines()[-1][:300]
         raise UnsupportedError(
-            f"the model cannot be traced for these shapes: {str(error).strip().splitlines()[-1][:300]}",
+            f"the model cannot be traced for these shapes: {last}",
             fix="fix the axes it needs: --input NAME:SHAPE:DTYPE",
         ) from error
-    return Graph(function, concrete, safe, _layer_names(model))
+    return Graph(concrete, safe, _layer_names(model))
+
+
+def _is_compiled(concrete: Any) -> bool:
+    """Whether a part is set apart for XLA, which converters cannot look into."""
+    functions = concrete.graph.as_graph_def().library.function
+    return any(function.attr["_XlaMustCompile"].b for function in functions)
+
+
+def _inlined(serve: Any, specs: list[Any]) -> Any:
+    """Trace again with the functions inside as plain ops; Keras compiles grouped convolutions."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(run_eagerly=True)
+    try:
+        function = tf.function(serve, input_signature=specs, autograph=False)
+        return function.get_concrete_function()
+    finally:
+        tf.config.run_functions_eagerly(run_eagerly=False)
 
 
 @contextmanager

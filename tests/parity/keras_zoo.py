@@ -66,6 +66,15 @@ def flat(keras: Any, layers: Any) -> Any:
     return keras.Model(image, layers.Dense(3, name="scores")(layers.Flatten()(x)))
 
 
+def grouped(keras: Any, layers: Any) -> Any:
+    """A grouped convolution, which Keras sets apart for XLA, after a Normalization, whose mean is
+    a constant outside of any variable; GELU for its erfc."""
+    image = keras.Input((8, 8, 4), name="image")
+    x = layers.Normalization(mean=[0.1, 0.2, 0.3, 0.4], variance=[1.0, 2.0, 3.0, 4.0])(image)
+    x = layers.Conv2D(8, 3, groups=2, padding="same", activation="gelu")(x)
+    return keras.Model(image, layers.GlobalAveragePooling2D(name="scores")(x))
+
+
 def lstm(keras: Any, layers: Any) -> Any:
     return keras.Sequential([keras.Input((6, 5)), layers.LSTM(4), layers.Dense(3, name="out")])
 
@@ -134,6 +143,7 @@ KERAS_3 = {
         conv,
         free_size,
         flat,
+        grouped,
         lstm,
         gru,
         bidirectional,

@@ -19,7 +19,7 @@ from tests.conftest import ConvertModel
 pytestmark = pytest.mark.framework
 
 LOOPS = ("lstm", "gru", "bidirectional", "states")
-FEED_FORWARD = ("conv", "attention", "several", "dicts", "nested")
+FEED_FORWARD = ("conv", "grouped", "attention", "several", "dicts", "nested")
 
 
 def worst(report: CellReport) -> float:
@@ -171,7 +171,7 @@ def test_executorch_gets_a_program_it_can_run_and_delegate(
 
 
 @pytest.mark.parametrize(
-    "model", ["attention", "bidirectional", "gru", "dicts", "flat", "k2_depthwise"]
+    "model", ["attention", "bidirectional", "gru", "dicts", "flat", "grouped", "k2_depthwise"]
 )
 def test_torchscript_gives_the_same_answers(
     convert_model: ConvertModel, keras_zoo: Path, model: str

@@ -33,12 +33,7 @@ def convert(job: ConvertJob) -> Artifact:
 
     graph = graph_of(open_keras(source_of(job.artifact)), job.signature)
     patch_tf2onnx()  # numpy 2: https://github.com/onnx/tensorflow-onnx/pull/2390
-    proto, _ = tf2onnx.convert.from_function(
-        graph.function,
-        graph.function.input_signature,
-        opset=_opset(job.options),
-        custom_op_handlers={"Erfc": (_erfc, [])},
-    )
+    proto = _converted(graph, opset=_opset(job.options))
     _refuse_foreign_ops(proto, graph)
     _in_order(proto.graph, graph.signature)
     signature = _written_signature(proto.graph, graph.signature)
@@ -51,6 +46,43 @@ def convert(job: ConvertJob) -> Artifact:
         signature=signature,
         writer=f"tf2onnx {tf2onnx.__version__}",
     )
+
+
+def _converted(graph: Graph, *, opset: int) -> Any:
+    """The ONNX model of a traced graph, its tensors under the names of the signature.
+
+    Through a frozen graph: tf2onnx takes constants that layers hold outside of variables (the mean
+    of a Normalization) for inputs of the model.
+    """
+    import tensorflow as tf
+    from tf2onnx import tf_loader
+    from tf2onnx.convert import from_graph_def
+
+    concrete = graph.concrete
+    given = [tensor.name for tensor in concrete.inputs if tensor.dtype != tf.resource]
+    inputs = given[: len(graph.signature.inputs)]
+    outputs = {name: tensor.name for name, tensor in concrete.structured_outputs.items()}
+    frozen = tf_loader.from_function(concrete, given, list(outputs.values()))
+    captured = {inner.op.name: outer for outer, inner in concrete.graph.captures}
+    for node in frozen.node:
+        if node.op == "Placeholder" and node.name in captured:
+            value = tf.make_tensor_proto(captured[node.name].numpy())
+            node.op = "Const"
+            node.attr.clear()
+            node.attr["dtype"].type = value.dtype
+            node.attr["value"].tensor.CopyFrom(value)
+    proto, _ = from_graph_def(
+        frozen,
+        input_names=inputs,
+        output_names=list(outputs.values()),
+        opset=opset,
+        custom_op_handlers={"Erfc": (_erfc, [])},
+        tensors_to_rename={
+            **dict(zip(inputs, (spec.name for spec in graph.signature.inputs), strict=True)),
+            **{tensor: name for name, tensor in outputs.items()},
+        },
+    )
+    return proto
 
 
 def _opset(options: dict[str, str]) -> int:
