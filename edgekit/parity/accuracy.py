@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 
@@ -71,6 +72,11 @@ def judge(
     metric: str, *, samples: int, source: float, artifact: float, limit: AccuracyLimit
 ) -> Accuracy:
     """The pair of values, the drop (positive is worse) and `pass`, `fail` or `not judged`."""
+    if not (math.isfinite(source) and math.isfinite(artifact)):
+        raise ConfigError(
+            f"{metric} is not a number: {source} of the source, {artifact} of the artifact",
+            fix="look at the labels; AUROC, say, needs rows of both classes",
+        )
     worse = artifact - source if metric in LOWER_IS_BETTER else source - artifact
     if limit.min_accuracy is not None and metric in LOWER_IS_BETTER:
         raise ConfigError(

@@ -91,3 +91,8 @@ def test_a_drop_is_positive_when_worse_whichever_way_is_better() -> None:
 def test_a_least_value_of_an_error_is_refused() -> None:
     with pytest.raises(ConfigError, match="less is better"):
         judge("mae", samples=1, source=1, artifact=1, limit=AccuracyLimit(min_accuracy=1))
+
+
+def test_a_metric_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a number"):
+        judge("own:metric", samples=1, source=1, artifact=float("nan"), limit=AccuracyLimit())
