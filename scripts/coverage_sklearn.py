@@ -1,6 +1,6 @@
 """Convert every scikit-learn estimator to every format and write the table of outcomes.
 
-    .venv/bin/python scripts/coverage_sklearn.py [--only NAME ...] [--output FILE]
+    .venv/bin/python -m scripts.coverage_sklearn [--only NAME ...] [--output FILE]
 
 Each cell goes the way a user's model goes: saved as `.skops` (or, where skops cannot, as a pickle
 with trust), loaded, converted, run in another child, compared. A mismatch is a failed cell. With
@@ -16,8 +16,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
