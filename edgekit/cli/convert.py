@@ -55,19 +55,10 @@ def command(model: str, to: str | None, target: Target | None, **given: Any) -> 
         keep_failed=given["keep_failed"],
         run_dir=given["run_dir"],
     )
-    from edgekit.catalog import load_catalog
+    from edgekit.cli.verdict import verdict_of
     from edgekit.pipeline.lines import convert
-    from edgekit.worker.client import Workers
 
-    with (
-        render.progress(quiet=given["quiet"]) as progress,
-        Workers(timeout_s=given["timeout_s"]) as workers,
-    ):
-        report = convert(request, workers=workers, catalog=load_catalog(), progress=progress)
-    render.show_report(
-        report, json_path=given["json_path"], quiet=given["quiet"], verbose=given["verbose"]
-    )
-    return report.outcome.exit_code
+    return verdict_of(convert, request, given)
 
 
 def _format(to: str | None, target: Target | None) -> Format:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from edgekit.cli import options, render
+from edgekit.cli import options
 from edgekit.core.request import ValidateRequest
 from edgekit.core.target import Target
 
@@ -36,16 +36,7 @@ def command(source: str, artifact: str, target: Target | None, **given: Any) -> 
         target=target,
         run_dir=given["run_dir"],
     )
-    from edgekit.catalog import load_catalog
+    from edgekit.cli.verdict import verdict_of
     from edgekit.pipeline.lines import validate
-    from edgekit.worker.client import Workers
 
-    with (
-        render.progress(quiet=given["quiet"]) as progress,
-        Workers(timeout_s=given["timeout_s"]) as workers,
-    ):
-        report = validate(request, workers=workers, catalog=load_catalog(), progress=progress)
-    render.show_report(
-        report, json_path=given["json_path"], quiet=given["quiet"], verbose=given["verbose"]
-    )
-    return report.outcome.exit_code
+    return verdict_of(validate, request, given)
