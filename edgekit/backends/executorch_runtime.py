@@ -11,7 +11,7 @@ import torch
 
 from edgekit.backends.pte_files import METHOD, Program
 from edgekit.core.arrays import Array
-from edgekit.errors import ConfigError, MalformedError, UnavailableError, UnsupportedError
+from edgekit.errors import MalformedError, StepError, UnavailableError, UnsupportedError
 
 
 class Runner:
@@ -101,6 +101,6 @@ def _check_shape(
     )
     if not fits:
         limit = "at most " if is_dynamic else ""
-        raise ConfigError(
+        raise StepError(
             f"input {name!r}: the program takes shape {limit}{wanted}, it was given {given}"
         )

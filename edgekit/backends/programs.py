@@ -11,6 +11,7 @@ import io
 import keyword
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.export import Dim
+from torch.fx.experimental import _config as symbolic
 from torch.utils import _pytree as pytree
 
 from edgekit.backends.attention import without_fast_path
@@ -207,6 +209,22 @@ def export_program(
         program = _exported(module, examples, free_axes(signature, most=most), most)
     _check_free(program, signature)
     return program
+
+
+@contextmanager
+def without_batch_guards() -> Iterator[None]:
+    """Keep torch from choosing a CPU convolution by the batch size while it traces.
+
+    The guard "less than 16" would become the upper bound of the axis: pytorch/pytorch#118289,
+    pytorch/executorch#19262. It takes sizes for unknown, and asks for the batch on one thread.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads, 2))
+    try:
+        with symbolic.patch(backed_size_oblivious=True):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _exported(module: Any, examples: Tensors, axes: Any, most: int | None) -> Program:

@@ -12,7 +12,7 @@ import pytest
 
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.signature import Signature, TensorSpec
-from edgekit.errors import ConfigError, MalformedError, UnsupportedError
+from edgekit.errors import ConfigError, MalformedError, StepError, UnsupportedError
 from tests.parity.edge_cells import Bench, Samples, largest
 
 pytestmark = pytest.mark.framework
@@ -57,7 +57,7 @@ def test_a_free_batch_runs_up_to_the_bound_it_states_and_not_beyond(
     assert "axis 0 of x takes at most 64" in made.notes[-1]
     expected = bench.outputs(source, {"x": IMAGES[:65]}, (1, 64))
     assert largest(expected, bench.outputs(made, {"x": IMAGES[:65]}, (1, 64))) < 1e-5
-    with pytest.raises(ConfigError, match=r"'x'.*at most \(64, 9, 9, 4\).*\(65, 9, 9, 4\)"):
+    with pytest.raises(StepError, match=r"'x'.*at most \(64, 9, 9, 4\).*\(65, 9, 9, 4\)"):
         bench.run(made, {"x": IMAGES[:65]}, (65,))
 
 
@@ -143,6 +143,8 @@ FOREIGN = """
 import json, sys
 import numpy as np
 import torch
+import subprocess
+import sys
 from pathlib import Path
 from executorch.exir import to_edge
 from edgekit.backends.executorch_runtime import Runner
@@ -200,7 +202,7 @@ def test_a_pte_of_others_is_named_by_position(
         inputs=(TensorSpec(name="input_0", dtype="float32", shape=(1, 3, 8, 8)),),
         outputs=(TensorSpec(name="output_0", dtype="float32", shape=(1, 2)),),
     )
-    with pytest.raises(ConfigError, match="takes shape"):
+    with pytest.raises(StepError, match="takes shape"):
         bench.run(loaded, {"input_0": np.zeros((1, 3, 9, 8), np.float32)}, (1,))
 
 
@@ -226,3 +228,19 @@ def test_resnet20_is_within_1e_4_with_every_convolution_delegated(
     assert not [name for name in result.placement.left if "convolution" in name]
     assert result.placement.share > 0.85
     assert bench.inspect(made).ops["xnnpack::Conv2d"] == 19
+
+
+def test_one_thread_does_not_narrow_the_batch(sample_models: Path, tmp_path: Path) -> None:
+    built = sample_models / "digits_cnn" / "built"
+    pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", f"{pinned}from edgekit.cli import main; main()", "convert"),
+            *(str(built / "digits_cnn.keras"), "--to", "executorch", "--num-runs", "0"),
+            *("--eval-data", str(built / "eval.npz"), "-o", str(tmp_path / "m.pte")),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "takes at most 64" in done.stderr

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch._export.verifier import SpecViolationError
-from torch.fx.experimental import _config as symbolic
 
 from edgekit.backends.executorch_runtime import Runner
 from edgekit.backends.graph_passes import fold_constants, make_contiguous
@@ -21,6 +20,7 @@ from edgekit.backends.programs import (
     flat_module,
     shape_of,
     with_shape,
+    without_batch_guards,
 )
 from edgekit.backends.pte_files import SIGNATURE_METHOD, read_program, signature_of
 from edgekit.backends.written import artifact_of
@@ -153,12 +153,10 @@ def _outputs(program: Any, wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ..
 
 
 def _lower(program: Any, signature: Signature, delegate: str) -> bytes:
-    # torch picks a CPU convolution by the batch size, and the guard "less than 16" would become the
-    # upper bound of the axis: pytorch/pytorch#118289, pytorch/executorch#19262. The validity check
-    # itself (exir/verification/arg_validator.py) turns the batch of `zeros(batch, n)` into a constant.
+    # exir/verification/arg_validator.py turns the batch of `zeros(batch, n)` into a constant.
     is_free = any(None in (spec.shape or ()) for spec in signature.inputs)
     try:
-        with symbolic.patch(backed_size_oblivious=True), torch.no_grad():
+        with without_batch_guards(), torch.no_grad():
             lowered = to_edge_transform_and_lower(
                 program,
                 partitioner=_partitioners(delegate),
