@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit.backends.keras_files import open_keras, source_of
 from edgekit.backends.keras_graphs import Graph, graph_of, in_layers
+from edgekit.backends.onnx_padding import keep_padding
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import ConvertJob
@@ -37,6 +38,7 @@ def convert(job: ConvertJob) -> Artifact:
     _refuse_foreign_ops(proto, graph)
     _in_order(proto.graph, graph.signature)
     signature = _written_signature(proto.graph, graph.signature)
+    keep_padding(proto)
     onnx.checker.check_model(proto, full_check=True)
     path = Path(job.folder) / f"model{Format.ONNX.suffix}"
     onnx.save_model(proto, path)

@@ -10,6 +10,7 @@ import onnx
 import torch
 
 from edgekit.backends.onnx_files import graphs, onnx_signature, read_onnx
+from edgekit.backends.onnx_padding import keep_padding
 from edgekit.backends.pickles import first_line
 from edgekit.backends.programs import Program, examples, flat_program
 from edgekit.backends.written import artifact_of
@@ -30,6 +31,7 @@ def convert(job: ConvertJob) -> Artifact:
     _check_size(program)
     model = _exported(program, job)
     _strip_paths(model)
+    keep_padding(model)
     path = Path(job.folder) / f"model{Format.ONNX.suffix}"
     path.write_bytes(model.SerializeToString(deterministic=True))
     signature = _checked(job.signature, onnx_signature(read_onnx(path)))
