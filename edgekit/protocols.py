@@ -6,7 +6,7 @@ from typing import Protocol
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.inspection import Inspection
-from edgekit.core.jobs import ConvertJob, InspectJob, LoadJob, RunJob
+from edgekit.core.jobs import ConvertJob, InspectJob, LoadJob, OptimizeJob, RunJob
 from edgekit.core.measured import RunResult
 
 
@@ -20,6 +20,12 @@ class Converter(Protocol):
     """Writes an artifact of another format into the job's folder."""
 
     def __call__(self, job: ConvertJob) -> Artifact: ...
+
+
+class Optimizer(Protocol):
+    """Applies one pass; the artifact keeps its format, its names and their order."""
+
+    def __call__(self, job: OptimizeJob) -> Artifact: ...
 
 
 class Runtime(Protocol):

@@ -25,14 +25,17 @@ def run_calls(
     versions: Mapping[str, str],
     placement: Placement | None = None,
     timed: Callable[[Arrays], Callable[[], object]] | None = None,
+    resident_before: int | None = None,
 ) -> RunResult:
     """Run all calls of `job`, write the outputs, time the first call again and again.
 
     `call` takes and gives arrays keyed by the artifact's own names. `timed`, where given, binds the
     inputs once and returns the bare invocation, so that only the runtime is on the clock.
+    `resident_before` is `resident_bytes()` before the model was opened.
     """
     feeds = list(_feeds(job))
     gathered = _gather(job, [_checked(job, call(feed)) for feed in feeds])
+    resident = resident_bytes()
     outputs = Path(job.folder) / "outputs.npz"
     write_npz(outputs, gathered)
     timing = None
@@ -51,6 +54,9 @@ def run_calls(
         timing=timing,
         peak_rss_bytes=peak_rss_bytes(),
         placement=placement,
+        model_rss_bytes=max(resident - resident_before, 0)
+        if resident and resident_before
+        else None,
         versions={name: str(version) for name, version in versions.items()},
     )
 
@@ -71,11 +77,20 @@ def peak_rss_bytes() -> int | None:
 
     Linux only: `ru_maxrss` is inherited from the parent through fork and exec, VmHWM is not.
     """
+    return _status_bytes("VmHWM")
+
+
+def resident_bytes() -> int | None:
+    """What this process holds in memory now; None where the system does not tell."""
+    return _status_bytes("VmRSS")
+
+
+def _status_bytes(field: str) -> int | None:
     status = Path("/proc/self/status")
     if not status.exists():
         return None
     for line in status.read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     return None
 
@@ -99,10 +114,18 @@ def _feeds(job: RunJob) -> list[Arrays]:
 
 
 def fitted(array: Array, spec: TensorSpec) -> Array:
-    """`array` in the dtype of `spec`; raises MalformedError where an integer would not fit."""
+    """`array` in the dtype of `spec`, quantized where the model takes quantized numbers.
+
+    Raises MalformedError where an integer would not fit.
+    """
     wanted = np.dtype(spec.dtype)
     if array.dtype == wanted:
         return array
+    if spec.quantization and array.dtype.kind == "f":
+        stored = (
+            np.round(array.astype(np.float64) / _scales(spec)) + spec.quantization.zero_point[0]
+        )
+        return np.clip(stored, np.iinfo(wanted).min, np.iinfo(wanted).max).astype(wanted)
     result = array.astype(wanted)
     if wanted.kind in "iu" and not np.array_equal(result, array):
         raise MalformedError(
@@ -128,10 +151,23 @@ def _gather(job: RunJob, results: list[Arrays]) -> Arrays:
             a.ndim and a.shape[0] == n for a, n in zip(arrays, rows, strict=True)
         )
         try:
-            gathered[spec.origin] = np.concatenate(arrays) if per_row else np.stack(arrays)
+            array = np.concatenate(arrays) if per_row else np.stack(arrays)
         except ValueError as error:
             raise MalformedError(
                 f"output {spec.name!r} changes its shape from call to call: "
                 f"{sorted({a.shape for a in arrays})}"
             ) from error
+        gathered[spec.origin] = _real(array, spec)
     return gathered
+
+
+def _real(array: Array, spec: TensorSpec) -> Array:
+    """Quantized outputs as the float32 they stand for."""
+    if spec.quantization is None or array.dtype.kind not in "iu":
+        return array
+    shifted = array.astype(np.float64) - spec.quantization.zero_point[0]
+    return (shifted * _scales(spec)).astype(np.float32)
+
+
+def _scales(spec: TensorSpec) -> float:
+    return spec.quantization.scale[0] if spec.quantization else 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from edgekit.core.noun import Noun
+from edgekit.core.recipe import LayerPrecision
 from edgekit.core.signature import Signature, TensorSpec
 
 
@@ -69,7 +70,7 @@ class Artifact(Noun):
     """A model on disk with its signature. `source` is set where the files are the user's own.
 
     `writer` says which tool and version wrote it; `notes` are facts a user must see, such as an
-    axis that the format had to fix.
+    axis that the format had to fix. `layers` is filled by the steps that quantize.
     """
 
     path: str
@@ -79,4 +80,5 @@ class Artifact(Noun):
     size_bytes: int
     writer: str = ""
     notes: tuple[str, ...] = ()
+    layers: tuple[LayerPrecision, ...] = ()
     source: ModelSource | None = None

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from edgekit.core.artifact import Format
 from edgekit.core.noun import Noun
+from edgekit.core.recipe import Precision, RangeMethod
 
 
 class Kind(StrEnum):
@@ -13,6 +14,7 @@ class Kind(StrEnum):
 
     LOADER = "loader"
     CONVERTER = "converter"
+    OPTIMIZER = "optimizer"
     RUNTIME = "runtime"
     INSPECTOR = "inspector"
 
@@ -23,6 +25,10 @@ class Backend(Noun):
     `requires` are import names looked for without importing; `extra` is what pip installs them by;
     `environment` is set in the child before anything is imported, and children are shared between
     rows with the same one. `platforms` (`linux-x86_64`, ...) is empty where any will do.
+
+    `precisions` are what an optimizer can do, or a converter can fuse, with ranges by `ranges`;
+    `does_qat` is the same for fine-tuning. `options` are added to its job. `needs_features`: one of
+    these instruction sets must be the target's, or the result would be wrong there.
     """
 
     name: str
@@ -34,3 +40,8 @@ class Backend(Noun):
     extra: str = ""
     environment: dict[str, str] = {}
     platforms: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ()
+    ranges: tuple[RangeMethod, ...] = (RangeMethod.MINMAX,)
+    does_qat: bool = False
+    options: dict[str, str] = {}
+    needs_features: tuple[str, ...] = ()

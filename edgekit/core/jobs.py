@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgekit.core.artifact import Artifact, Format, ModelSource
+from edgekit.core.calibration import Calibration
 from edgekit.core.noun import Noun
+from edgekit.core.recipe import Pass
 from edgekit.core.signature import Signature
 
 
@@ -22,7 +24,8 @@ class ConvertJob(Noun, tag="convert"):
     `samples` is an `.npz` with one call's arrays, keyed by the names of `signature.inputs`: shapes
     fit the signature, and every free axis is 2 or more, so a tracer does not take it for a constant.
     `signature` is what is wanted: the artifact's own, with the axes that the user fixed.
-    `options` are the target's settings for this converter (all are strings).
+    `options` are the target's settings for this converter (all are strings). `fused` is a pass that
+    this converter does on the way, `calibration` the samples it may use for it.
     """
 
     artifact: Artifact
@@ -30,6 +33,24 @@ class ConvertJob(Noun, tag="convert"):
     folder: str
     signature: Signature
     samples: str
+    options: dict[str, str] = {}
+    fused: Pass | None = None
+    calibration: Calibration | None = None
+
+
+class OptimizeJob(Noun, tag="optimize"):
+    """Apply one pass to `artifact` and write another of the same format inside `folder`.
+
+    The answer's `layers` lists every layer that the pass could have changed, with what it is stored
+    in now. Raises UnsupportedError where there is nothing the pass can change. `features` are the
+    instruction sets of the target (`avx2`, `vnni`, `arm64`, ...).
+    """
+
+    artifact: Artifact
+    folder: str
+    settings: Pass
+    calibration: Calibration | None = None
+    features: tuple[str, ...] = ()
     options: dict[str, str] = {}
 
 
@@ -39,7 +60,8 @@ class RunJob(Noun, tag="run"):
     `samples` and the outputs written are keyed by the *source's* names (`TensorSpec.origin`).
     `calls` are the row counts of the calls in order, which add up to the rows of every array; both
     sides of a comparison are given the same. `stacked` means that the model has no batch axis: one
-    call per row, without the row axis, outputs stacked.
+    call per row, without the row axis, outputs stacked. `reference` asks for the runtime's plain
+    kernels, without graph optimization: where the two differ, the fast kernels are wrong.
     """
 
     artifact: Artifact
@@ -51,6 +73,7 @@ class RunJob(Noun, tag="run"):
     warmup_runs: int | None = None
     num_runs: int = 50
     min_time_s: float = 1.0
+    reference: bool = False
 
 
 class InspectJob(Noun, tag="inspect"):
@@ -74,7 +97,7 @@ class ScoreJob(Noun, tag="score"):
     metric_path: str | None = None
 
 
-Job = LoadJob | ConvertJob | RunJob | InspectJob | ScoreJob
+Job = LoadJob | ConvertJob | OptimizeJob | RunJob | InspectJob | ScoreJob
 
 
 class Order(Noun):

@@ -41,13 +41,17 @@ class Placement(Noun):
 
 
 class RunResult(Noun):
-    """What one run gave. `outputs` is an `.npz` keyed by the artifact's output names."""
+    """What one run gave. `outputs` is an `.npz` keyed by the artifact's output names.
+
+    `model_rss_bytes` is what the process grew by from before the model was opened to after its calls.
+    """
 
     outputs: str
     runtime: str
     timing: Timing | None = None
     peak_rss_bytes: int | None = None
     placement: Placement | None = None
+    model_rss_bytes: int | None = None
     versions: dict[str, str] = {}
 
 

@@ -16,11 +16,12 @@ class Budget(Noun):
 
 
 class DeviceProfile(Noun):
-    """The hardware and system of a target."""
+    """The hardware and system of a target; `features` are instruction sets such as `vnni`."""
 
     os: str
     arch: str
     description: str = ""
+    features: tuple[str, ...] = ()
 
 
 class Target(Noun):

@@ -82,7 +82,8 @@ def _by_shape(own: tuple[TensorSpec, ...], source: tuple[TensorSpec, ...]) -> di
 
 
 def _kind(spec: TensorSpec) -> tuple[str, Shape | None]:
-    return spec.dtype.rstrip("0123456789"), spec.shape and spec.shape[1:]
+    kind = "float" if spec.quantization else spec.dtype.rstrip("0123456789")
+    return kind, spec.shape and spec.shape[1:]
 
 
 def _names(specs: tuple[TensorSpec, ...]) -> str:

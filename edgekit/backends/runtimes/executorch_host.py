@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from edgekit.backends.calls import run_calls
+from edgekit.backends.calls import resident_bytes, run_calls
 from edgekit.backends.executorch_runtime import Runner
 from edgekit.backends.pte_files import placement, read_program
 from edgekit.core.arrays import Arrays
@@ -30,6 +30,7 @@ def run(job: RunJob) -> RunResult:
             f"the program has {len(program.inputs)} inputs and {len(program.outputs)} outputs, "
             f"its signature {len(names)} and {len(results)}"
         )
+    before = resident_bytes()
     runner = Runner(path, program, num_threads=job.num_threads)
 
     def call(feed: Arrays) -> Arrays:
@@ -46,4 +47,5 @@ def run(job: RunJob) -> RunResult:
         versions={name: metadata.version(name) for name in ("executorch", "torch")},
         placement=placement(program),
         timed=bind,
+        resident_before=before,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from edgekit.backends.calls import run_calls
+from edgekit.backends.calls import resident_bytes, run_calls
 from edgekit.core.arrays import Array, Arrays
 from edgekit.core.jobs import RunJob
 from edgekit.core.measured import RunResult
@@ -16,6 +16,7 @@ from edgekit.errors import UnsupportedError
 
 def run(job: RunJob) -> RunResult:
     """Call the model with `job.num_threads` threads; a session's threads do not spin."""
+    before = resident_bytes()
     session = _session(Path(job.artifact.path), job.num_threads)
     outputs = [spec.name for spec in job.artifact.signature.outputs]
 
@@ -31,6 +32,7 @@ def run(job: RunJob) -> RunResult:
         runtime="onnxruntime",
         versions={"onnxruntime": onnxruntime.__version__},
         timed=timed,
+        resident_before=before,
     )
 
 

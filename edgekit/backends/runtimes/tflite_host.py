@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from typing import Any
 
-from edgekit.backends.calls import placed, run_calls
+from edgekit.backends.calls import placed, resident_bytes, run_calls
 from edgekit.core.arrays import Arrays
 from edgekit.core.artifact import Artifact
 from edgekit.core.jobs import RunJob
@@ -25,6 +25,7 @@ def run(job: RunJob) -> RunResult:
     Raises UnsupportedError where the runtime lacks an op, MalformedError where the file is not
     whole or its tensors are not those of the signature.
     """
+    before = resident_bytes()
     library, interpreter = _open(job)
     versions = {library: metadata.version(library.replace("_", "-"))}
     key = _other_graph(interpreter, job.artifact)
@@ -41,6 +42,7 @@ def run(job: RunJob) -> RunResult:
         versions=versions,
         placement=_placement(_nodes(interpreter), num_nodes),
         timed=graph.bind,
+        resident_before=before,
     )
 
 
