@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.core.artifact import Format
 from edgekit.core.noun import Noun
+from edgekit.core.recipe import Preprocess
 from edgekit.core.signature import TensorSpec
 from edgekit.core.target import Target
 
@@ -40,6 +41,23 @@ class Proof(Noun):
     num_threads: int = 1
     num_runs: int = 50
     warmup_runs: int | None = None
+    seed: int = 0
+
+
+class CalibrationRequest(Noun):
+    """Where the samples come from that ranges of activations are measured on, and what is allowed.
+
+    `path` is a file, a folder, `module:function` (the user's code, found in `module_path`: only
+    where `trusted`), or the word `random`. `num_samples` are taken evenly spaced; all where `None`.
+    `seed` is of `random`. Samples of the evaluation data are refused without `allow_overlap`.
+    """
+
+    path: str
+    num_samples: int | None = None
+    allow_overlap: bool = False
+    preprocess: Preprocess | None = None
+    module_path: str | None = None
+    trusted: bool = False
     seed: int = 0
 
 
