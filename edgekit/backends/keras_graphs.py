@@ -41,7 +41,7 @@ def graph_of(model: KerasModel, signature: Signature) -> Graph:
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in safe.inputs]
     function = tf.function(serve, input_signature=specs, autograph=False)
     try:
-        with _plain_reshapes():
+        with _plain_reshapes(), _exact_scopes():
             concrete = function.get_concrete_function()
             if _is_compiled(concrete):
                 concrete = _inlined(serve, specs)
@@ -95,6 +95,31 @@ def _plain_reshapes() -> Iterator[None]:
         ops.reshape = reshape
 
 
+@contextmanager
+def _exact_scopes() -> Iterator[None]:
+    """Scope the ops of a layer by its very name, so that users can name layers of what is converted.
+
+    Keras 3 enters a layer's scope twice, once to see whether it is built, and TensorFlow counts
+    scopes: the ops of `conv2d` would be in `conv2d_1`, which is the name of the next layer.
+    """
+    import tensorflow as tf
+    from keras.src.backend.tensorflow import core
+
+    enter = core.name_scope.__enter__
+
+    def exact(scope: Any) -> Any:
+        outer = tf.get_current_name_scope()
+        path = f"{outer}/{scope.name}/" if outer else f"{scope.name}/"
+        scope._tf_name_scope = tf.name_scope(path)  # noqa: SLF001 - what enter() enters
+        return enter(scope)
+
+    core.name_scope.__enter__ = exact
+    try:
+        yield
+    finally:
+        core.name_scope.__enter__ = enter
+
+
 def layers_with(graph: Graph, op: str) -> list[str]:
     """The layers whose part of the graph holds TensorFlow op `op`, by name."""
     functions = graph.concrete.graph.as_graph_def().library.function
@@ -134,7 +159,7 @@ def _layer_names(model: KerasModel) -> frozenset[str]:
 
 
 def _layer(node: str, known: frozenset[str]) -> str:
-    """The innermost layer in a node's scopes; Keras scopes a second call of `lstm` as `lstm_1`."""
+    """The innermost layer in a node's scopes; tf_keras scopes a second call of `lstm` as `lstm_1`."""
     scopes = node.split("/")[:-1]
     for scope in reversed(scopes):
         for name in (scope, re.sub(r"_\d+$", "", scope)):
