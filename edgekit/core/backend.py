@@ -26,9 +26,10 @@ class Backend(Noun):
     `environment` is set in the child before anything is imported, and children are shared between
     rows with the same one. `platforms` (`linux-x86_64`, ...) is empty where any will do.
 
-    `precisions` are what an optimizer can do, or a converter can fuse, with ranges by `ranges`;
-    `does_qat` is the same for fine-tuning. `options` are added to its job. `needs_features`: one of
-    these instruction sets must be the target's, or the result would be wrong there.
+    `precisions` are what an optimizer can do, or a converter can fuse, with ranges by `ranges`, and
+    with `per_layer` for single layers; a row that `does_qat` is there for that pass only. `options`
+    are added to its job. `needs_features`: one of these instruction sets must be the target's, or
+    the result would be wrong there.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Backend(Noun):
     platforms: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = ()
     ranges: tuple[RangeMethod, ...] = (RangeMethod.MINMAX,)
+    per_layer: bool = False
     does_qat: bool = False
     options: dict[str, str] = {}
     needs_features: tuple[str, ...] = ()
