@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.core.artifact import Format
 from edgekit.core.noun import Noun
+from edgekit.core.recipe import LayerPrecision
 from edgekit.core.signature import Signature
 
 
@@ -27,3 +28,4 @@ class Inspection(Noun):
     macs: int | None = None
     tensors: QuantizedTensors | None = None
     notes: tuple[str, ...] = ()
+    layers: tuple[LayerPrecision, ...] = ()

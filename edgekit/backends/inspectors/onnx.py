@@ -13,6 +13,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgekit.backends.onnx_files import graphs, onnx_signature, read_onnx, writer
+from edgekit.backends.onnx_hazards import hazard_notes
+from edgekit.backends.onnx_layers import layers_of
 from edgekit.core.artifact import Format
 from edgekit.core.inspection import Inspection, QuantizedTensors
 from edgekit.core.jobs import InspectJob
@@ -22,7 +24,8 @@ _WEIGHT_INPUT = {"QLinearConv": 3, "QLinearMatMul": 3}
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
 _MATRIX_PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul")
-_COUNTED = (*_CONVOLUTIONS, *_MATRIX_PRODUCTS, *_GATES, "ConvTranspose")
+_OF_ONNXRUNTIME = ("MatMulNBits", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QGemm")
+_COUNTED = (*_CONVOLUTIONS, *_MATRIX_PRODUCTS, *_GATES, "ConvTranspose", *_OF_ONNXRUNTIME)
 
 
 def inspect(job: InspectJob) -> Inspection:
@@ -41,7 +44,12 @@ def inspect(job: InspectJob) -> Inspection:
         parameters=_parameters(model),
         macs=macs,
         tensors=_tensors(model),
-        notes=(*(f"opset {o.domain or 'ai.onnx'} {o.version}" for o in model.opset_import), *notes),
+        layers=layers_of(model),
+        notes=(
+            *(f"opset {o.domain or 'ai.onnx'} {o.version}" for o in model.opset_import),
+            *notes,
+            *hazard_notes(model, path.parent),
+        ),
     )
 
 

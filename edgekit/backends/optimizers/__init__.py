@@ -1,0 +1,1 @@
+"""One pass over an artifact: the same format comes out, in fewer bits."""
