@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from edgekit.core.artifact import Artifact
+from edgekit.core.noun import changed
 from edgekit.core.signature import Quantization, Shape, Signature, TensorSpec
 from edgekit.errors import ConfigError, MalformedError
 
@@ -56,6 +58,27 @@ def signature_of(model: Any, key: str | None) -> Signature:
     return Signature(
         inputs=tuple(_named(graph, m) for m in items(chosen, "Inputs")),
         outputs=tuple(_named(graph, m) for m in items(chosen, "Outputs")),
+    )
+
+
+def requantized_signature(before: Artifact, model: Any) -> Signature:
+    """The signature of `before` in the dtypes that `model`, made from it, now takes and gives."""
+    key = before.source.signature_key if before.source else None
+    found = signature_of(model, key)
+    return Signature(
+        inputs=_restored(before.signature.inputs, found.inputs),
+        outputs=_restored(before.signature.outputs, found.outputs),
+    )
+
+
+def _restored(known: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Pairs by name; a file without a signature def has its order, and may have got other names."""
+    by_name = {spec.name: spec for spec in found}
+    if any(spec.name not in by_name for spec in known):
+        by_name = {spec.name: now for spec, now in zip(known, found, strict=True)}
+    return tuple(
+        changed(spec, dtype=by_name[spec.name].dtype, quantization=by_name[spec.name].quantization)
+        for spec in known
     )
 
 
@@ -116,6 +139,12 @@ def shape_of(tensor: Any) -> Shape:
     return tuple(
         None if axis < 0 else int(axis) for axis in (stored if written is None else written)
     )
+
+
+def is_stored(model: Any, tensor: Any) -> bool:
+    """Whether the tensor is a constant: the file holds its values."""
+    buffer = model.Buffers(tensor.Buffer())
+    return bool(buffer.DataLength() or buffer.Size())
 
 
 def elements_of(tensor: Any) -> int:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from typing import Any
 
 from edgekit.backends.calls import placed, resident_bytes, run_calls
-from edgekit.core.arrays import Arrays
+from edgekit.backends.tflite_graph import MainGraph, allocate
 from edgekit.core.artifact import Artifact
 from edgekit.core.jobs import RunJob
 from edgekit.core.measured import Placement, RunResult
-from edgekit.core.signature import TensorSpec
-from edgekit.errors import MalformedError, UnavailableError, UnsupportedError
+from edgekit.errors import MalformedError, UnavailableError
 
 _LIBRARIES = ("ai_edge_litert", "tflite_runtime")
-_UNRESOLVED = ("Select TensorFlow op", "nresolved custom op")
 
 
 def run(job: RunJob) -> RunResult:
@@ -33,8 +30,8 @@ def run(job: RunJob) -> RunResult:
         runner = interpreter.get_signature_runner(key)
         return run_calls(job, lambda feed: runner(**feed), runtime=library, versions=versions)
     num_nodes = len(_nodes(interpreter))
-    _allocate(interpreter)
-    graph = _Graph(interpreter, job.artifact)
+    allocate(interpreter)
+    graph = MainGraph(interpreter, job.artifact)
     return run_calls(
         job,
         graph.call,
@@ -46,38 +43,6 @@ def run(job: RunJob) -> RunResult:
     )
 
 
-class _Graph:
-    """The main graph of an interpreter, its tensors by the artifact's names."""
-
-    def __init__(self, interpreter: Any, artifact: Artifact) -> None:
-        self._interpreter = interpreter
-        key = next(iter(interpreter.get_signature_list()), None)
-        named = interpreter._get_full_signature_list()[key] if key else {}  # noqa: SLF001
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        self._inputs = _indices(artifact.signature.inputs, named.get("inputs", {}), inputs)
-        self._outputs = _indices(artifact.signature.outputs, named.get("outputs", {}), outputs)
-        self._shapes = {detail["index"]: tuple(detail["shape"]) for detail in inputs}
-
-    def call(self, feed: Arrays) -> Arrays:
-        """One independent call: recurrent state is cleared first."""
-        self.bind(feed)()
-        return {name: self._interpreter.get_tensor(at) for name, at in self._outputs.items()}
-
-    def bind(self, feed: Arrays) -> Callable[[], None]:
-        """Set the inputs, fitting the graph to their shapes; what is returned is `invoke` alone."""
-        wanted = {self._inputs[name]: array for name, array in feed.items()}
-        resized = {at: array for at, array in wanted.items() if array.shape != self._shapes[at]}
-        for at, array in resized.items():
-            self._interpreter.resize_tensor_input(at, array.shape)
-            self._shapes[at] = array.shape
-        if resized:
-            _allocate(self._interpreter)
-        self._interpreter.reset_all_variables()
-        for at, array in wanted.items():
-            self._interpreter.set_tensor(at, array)
-        return self._interpreter.invoke
-
-
 def _open(job: RunJob) -> tuple[str, Any]:
     for library in _LIBRARIES:
         try:
@@ -86,13 +51,21 @@ def _open(job: RunJob) -> tuple[str, Any]:
             continue
         try:
             return library, module.Interpreter(
-                model_path=job.artifact.path, num_threads=job.num_threads
+                model_path=job.artifact.path,
+                num_threads=job.num_threads,
+                experimental_op_resolver_type=_kernels(module, reference=job.reference),
             )
         except ValueError as error:
             raise MalformedError(
                 f"{job.artifact.path} is not a whole TFLite file: {error}"
             ) from error
     raise UnavailableError("no TFLite runtime is installed", fix="pip install 'edgekit[litert]'")
+
+
+def _kernels(module: Any, *, reference: bool) -> Any:
+    """The optimized kernels with XNNPACK, or for `reference` the plain ones that define the format."""
+    kinds = module.OpResolverType
+    return kinds.BUILTIN_REF if reference else kinds.AUTO
 
 
 def _other_graph(interpreter: Any, artifact: Artifact) -> str | None:
@@ -102,31 +75,6 @@ def _other_graph(interpreter: Any, artifact: Artifact) -> str | None:
         return None
     asked = artifact.source.signature_key if artifact.source else None
     return asked or "serving_default"
-
-
-def _indices(
-    specs: Sequence[TensorSpec], named: dict[str, int], details: list[dict[str, Any]]
-) -> dict[str, int]:
-    """Tensor index by name: the signature def's, else the tensors' own names, else by position."""
-    own = {str(detail["name"]): int(detail["index"]) for detail in details}
-    for known in (named, own):
-        if all(spec.name in known for spec in specs):
-            return {spec.name: known[spec.name] for spec in specs}
-    if len(specs) != len(details):
-        raise MalformedError(f"the file has tensors {sorted(named or own)}, expected {[*specs]}")
-    return {spec.name: int(d["index"]) for spec, d in zip(specs, details, strict=True)}
-
-
-def _allocate(interpreter: Any) -> None:
-    try:
-        interpreter.allocate_tensors()
-    except RuntimeError as error:
-        if any(phrase in str(error) for phrase in _UNRESOLVED):
-            raise UnsupportedError(
-                f"the TFLite runtime has no kernel for an op of this file: {error}",
-                fix="convert with built-in ops only, as edgekit does",
-            ) from error
-        raise
 
 
 def _nodes(interpreter: Any) -> list[dict[str, Any]]:

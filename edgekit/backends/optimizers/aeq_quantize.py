@@ -1,0 +1,184 @@
+"""Quantize a float `.tflite` by ai-edge-quantizer, wherever it came from, with ranges of edgekit's own.
+
+The tool's own calibrator takes a moving average (0.95) of each sample's minimum and maximum, which
+costs 7 to 20 dB; here ranges are those of all samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.backends.aeq_rules import reachable, tell
+from edgekit.backends.layer_choice import check_changed, chosen
+from edgekit.backends.tflite_files import op_names, open_model, requantized_signature
+from edgekit.backends.tflite_layers import Layer, layers_of, located_layers
+from edgekit.backends.tflite_ranges import ranges_of
+from edgekit.backends.written import artifact_of
+from edgekit.core.artifact import Artifact, Format
+from edgekit.core.jobs import OptimizeJob
+from edgekit.core.noun import changed
+from edgekit.core.recipe import IoType, LayerPrecision, Pass, Precision, Quantize, RangeMethod
+from edgekit.errors import ConfigError, StepError, UnsupportedError
+
+_CAN = "convolutions, fully connected layers, embeddings and products with constants"
+_NO_BLOCKS = 32
+_SYMMETRY = {Precision.INT8: (None, True, False), Precision.W8A16: (None, True)}
+_OPS = "op_types are those of the file, such as CONV_2D; `edgekit inspect` lists them"
+
+
+def optimize(job: OptimizeJob) -> Artifact:
+    """Write `model.tflite` with each layer in its precision, read it back and count what changed.
+
+    A layer that the tool cannot give its precision gets the nearest with the same bits, else stays
+    float; notes name it. Raises UnsupportedError where that leaves most weights in float.
+    """
+    model = open_model(Path(job.artifact.path))
+    settings = _checked(job.settings, model)
+    layers = located_layers(model)
+    wanted = _wanted(settings, [layer.precision for layer in layers])
+    given = {layer: reachable(layer, wanted[layer.precision.name], settings) for layer in layers}
+    data = _quantized(job, model, given, settings)
+    path = Path(job.folder) / f"model{Format.TFLITE.suffix}"
+    path.write_bytes(data)
+    written = open_model(path)
+    found = _same_layers(layers, layers_of(written))
+    check_changed(found, settings, tool="ai-edge-quantizer", can=_CAN)
+    return changed(
+        artifact_of(
+            path,
+            format=Format.TFLITE,
+            signature=requantized_signature(job.artifact, written),
+            writer=f"ai-edge-quantizer {version('ai-edge-quantizer')}",
+            notes=(*job.artifact.notes, *_notes(found, wanted)),
+        ),
+        layers=found,
+    )
+
+
+def _checked(settings: Pass, model: Any) -> Quantize:
+    """The settings; raises for those that the tool, or this file, cannot follow."""
+    if not isinstance(settings, Quantize):
+        raise UnsupportedError(
+            "a .tflite file cannot be trained", fix="give the .keras or .h5 file it came from"
+        )
+    is_static = _is_static(settings)
+    refused = {
+        "int8 activations may be symmetric or not, 16-bit ones are, others are not quantized": (
+            settings.symmetric not in _SYMMETRY.get(settings.precision, (None,))
+        ),
+        f"ranges by {settings.ranges} need activations that are measured": not is_static
+        and settings.ranges is not RangeMethod.MINMAX,
+        f"inputs and outputs in {settings.io} need int8 arithmetic": settings.io is not IoType.FLOAT
+        and settings.precision is not Precision.INT8,
+        "4-bit weights have one scale per channel in TFLite, not per block": settings.precision
+        is Precision.W4
+        and settings.block_size != _NO_BLOCKS,
+        "equalization and bias correction are not done on .tflite files": settings.equalize
+        or settings.correct_bias,
+        "a file with several signatures cannot be calibrated": is_static
+        and model.SignatureDefsLength() > 1,
+    }
+    for reason, holds in refused.items():
+        if holds:
+            raise UnsupportedError(reason, fix="leave that setting out, or choose dynamic or fp16")
+    _check_op_types(settings, model)
+    done = sorted({layer.precision for layer in layers_of(model)} - {Precision.FP32})
+    if done:
+        raise UnsupportedError(
+            f"the file is quantized already ({', '.join(done)})",
+            fix="start from the float model; what is lost cannot be had back",
+        )
+    return settings
+
+
+def _is_static(settings: Quantize) -> bool:
+    asked = [settings.precision, *(rule.precision for rule in settings.rules)]
+    return any(precision.needs_calibration for precision in asked)
+
+
+def _check_op_types(settings: Quantize, model: Any) -> None:
+    known = set(op_names(model))
+    if strange := [op for op in settings.op_types if op not in known]:
+        raise ConfigError(f"the file has no op {', '.join(strange)}", fix=_OPS)
+
+
+def _wanted(settings: Quantize, layers: Sequence[LayerPrecision]) -> dict[str, Precision]:
+    """What each layer is to be stored in: by name, and by op where only some ops are asked for."""
+    by_name = chosen(settings, [layer.name for layer in layers])
+    if not settings.op_types:
+        return by_name
+    others = [layer.name for layer in layers if layer.op not in settings.op_types]
+    return {**by_name, **dict.fromkeys(others, Precision.FP32)}
+
+
+def _quantized(
+    job: OptimizeJob, model: Any, given: Mapping[Layer, Precision], settings: Quantize
+) -> bytes:
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    quantizer = Quantizer(Path(job.artifact.path).read_bytes())
+    tell(quantizer, model, given, settings)
+    ranges = None
+    if quantizer.need_calibration:
+        if job.calibration is None:
+            raise ConfigError(
+                f"{settings.precision} needs samples to measure the ranges of activations",
+                fix="give them with --calibration-data",
+            )
+        found = ranges_of(job.artifact, model, job.calibration, settings)
+        ranges = {
+            name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
+            for name, (low, high) in found.items()
+        }
+    try:
+        result = quantizer.quantize(ranges, enable_progress_report=False)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise UnsupportedError(
+            f"ai-edge-quantizer cannot quantize this model: {str(error)[:400]}",
+            fix="exclude the layer it names (--exclude LAYER), or choose dynamic or fp16",
+        ) from error
+    return bytes(result.quantized_model)
+
+
+def _same_layers(
+    before: Sequence[Layer], after: Sequence[LayerPrecision]
+) -> tuple[LayerPrecision, ...]:
+    """The layers as written, under the names they had; raises StepError where one was lost."""
+    ops = [layer.precision.op for layer in before]
+    if ops != [layer.op for layer in after]:
+        raise StepError(f"the file had layers {ops}, and has {[layer.op for layer in after]} now")
+    return tuple(
+        changed(now, name=layer.precision.name) for layer, now in zip(before, after, strict=True)
+    )
+
+
+def _notes(found: Sequence[LayerPrecision], wanted: Mapping[str, Precision]) -> tuple[str, ...]:
+    """The layers that did not get what was asked; raises where that is most of the weights."""
+    other = [layer for layer in found if layer.precision is not wanted[layer.name]]
+    asked = [layer for layer in found if wanted[layer.name] is not Precision.FP32]
+    floats = [layer for layer in other if layer.precision is Precision.FP32]
+    if sum(la.parameters for la in floats) * 2 > sum(la.parameters for la in asked):
+        raise UnsupportedError(
+            f"most weights would stay in float: ai-edge-quantizer does {_CAN}, not {_named(floats)}",
+            fix=f"choose another precision, or exclude them by name: --exclude '{floats[0].name}'",
+        )
+    kinds = sorted({layer.precision for layer in other})
+    return tuple(
+        f"in {kind}, not {_words({wanted[la.name] for la in here})}: {_named(here)}"
+        for kind in kinds
+        for here in [[layer for layer in other if layer.precision is kind]]
+    )
+
+
+def _named(layers: Sequence[LayerPrecision]) -> str:
+    shown = ", ".join(f"{layer.name} ({layer.op})" for layer in layers[:5])
+    return shown if len(layers) <= 5 else f"{shown} and {len(layers) - 5} more"
+
+
+def _words(precisions: set[Precision]) -> str:
+    return " or ".join(sorted(precisions))
