@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgekit.core.measured import DropType, Task
 from edgekit.core.request import Opening, Proof
 from edgekit.core.signature import TensorSpec
 from edgekit.core.target import Target
@@ -119,11 +120,12 @@ class PairType(click.ParamType[Any]):
         return left, right
 
 
-def _all(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+def all_of(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+    """One decorator that applies several, the first outermost."""
     return lambda function: reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
 
 
-opening_options = _all(
+opening_options = all_of(
     click.option(
         "--trust",
         is_flag=False,
@@ -156,7 +158,7 @@ data_option = click.option(
     help="Real samples, and labels `y`: .npz, .csv, or a folder of .npy.",
 )
 
-measure_options = _all(
+measure_options = all_of(
     click.option("--num-threads", type=click.IntRange(1), default=1, show_default=True),
     click.option(
         "--num-runs", type=click.IntRange(0), default=50, show_default=True, help="0: no latency."
@@ -178,17 +180,50 @@ measure_options = _all(
     click.option("--run-dir", metavar="DIR", help="Keep every step's job, log and files here."),
 )
 
-judge_options = _all(
+judge_options = all_of(
+    click.option(
+        "--task",
+        type=click.Choice([task.value for task in Task]),
+        help="What the model is for; the metric follows. [default: what the labels look like]",
+    ),
     click.option(
         "--metric",
         metavar="NAME|MODULE:FUNCTION",
-        help="top1, top5, auroc, f1, rmse, mae, r2, or your own `metric(outputs, labels) -> float`.",
+        help="top1, top5, auroc, f1, rmse, mae, r2, mse, snr, cosine, miou, map, or your own "
+        "`metric(outputs, labels) -> float`, of which more is better.",
     ),
     click.option(
         "--metric-path", metavar="DIR", help="Where your own metric's module is. [default: .]"
     ),
     click.option("--min-accuracy", type=float, help="The least value of the metric."),
-    click.option("--max-drop", type=float, help="The most the metric may lose against the source."),
+    click.option(
+        "--max-drop",
+        type=click.FloatRange(0),
+        help="The most the metric may lose against the source.",
+    ),
+    click.option(
+        "--drop-type",
+        type=click.Choice([kind.value for kind in DropType]),
+        default=DropType.ABSOLUTE.value,
+        show_default=True,
+        help="Of --max-drop: in the metric's unit, or as a share of the source's value.",
+    ),
+    click.option(
+        "--strict", is_flag=True, help="An inconclusive verdict is a failure, with exit code 6."
+    ),
+    click.option(
+        "--min-sqnr",
+        "min_sqnr_db",
+        type=float,
+        metavar="DB",
+        help="Least signal to noise ratio of an output. [default: by precision]",
+    ),
+    click.option(
+        "--min-agreement",
+        type=click.FloatRange(0, 1),
+        metavar="SHARE",
+        help="Least share of samples with the source's class. [default: by precision]",
+    ),
     click.option("--atol", type=PerOutputType(), multiple=True, help="Absolute tolerance."),
     click.option("--rtol", type=PerOutputType(), multiple=True, help="Relative tolerance."),
 )
@@ -197,7 +232,7 @@ json_option = click.option(
     "--json", "json_path", metavar="FILE|-", help="Write the answer as JSON; - is standard output."
 )
 
-report_options = _all(
+report_options = all_of(
     json_option,
     click.option("-q", "--quiet", is_flag=True, help="Only the verdict."),
     click.option("-v", "--verbose", is_flag=True, help="Also the steps with their times."),
@@ -220,10 +255,15 @@ def proof_of(given: dict[str, Any]) -> Proof:
     """What the data, judging and measuring options said; commands without judging leave it out."""
     return Proof(
         data=given["data"],
+        task=Task(given["task"]) if given.get("task") else None,
         metric=given.get("metric"),
         metric_path=given.get("metric_path"),
         min_accuracy=given.get("min_accuracy"),
         max_drop=given.get("max_drop"),
+        drop_type=DropType(given.get("drop_type", DropType.ABSOLUTE)),
+        strict=given.get("strict", False),
+        min_sqnr_db=given.get("min_sqnr_db"),
+        min_agreement=given.get("min_agreement"),
         atol=dict(given.get("atol", ())),
         rtol=dict(given.get("rtol", ())),
         map_outputs=dict(given.get("pairs", ())),

@@ -22,4 +22,4 @@ def verdict_of(line: Callable[..., CellReport], request: Noun, given: dict[str, 
     render.show_report(
         report, json_path=given["json_path"], quiet=given["quiet"], verbose=given["verbose"]
     )
-    return report.outcome.exit_code
+    return report.exit_code

@@ -87,7 +87,9 @@ class ScoreJob(Noun, tag="score"):
     """Call the user's own metric (`module:function`, found in `metric_path`) on each side's outputs.
 
     `outputs` are `.npz` files keyed by output name; `labels` is one keyed by output name, `y` for
-    labels that name none. The answer is one float per file, more being better.
+    labels that name none. The answer is one tuple per file, more being better: the metric on all
+    samples, then on `resamples` draws of as many samples with replacement, the same for every file,
+    NaN where the metric cannot be worked out on a draw; fewer where they take too long.
     """
 
     metric: str
@@ -95,6 +97,8 @@ class ScoreJob(Noun, tag="score"):
     labels: str
     folder: str
     metric_path: str | None = None
+    resamples: int = 0
+    seed: int = 0
 
 
 Job = LoadJob | ConvertJob | OptimizeJob | RunJob | InspectJob | ScoreJob

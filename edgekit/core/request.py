@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgekit.core.artifact import Format
+from edgekit.core.measured import DropType, Task
 from edgekit.core.noun import Noun
-from edgekit.core.recipe import Preprocess
+from edgekit.core.recipe import Preprocess, Recipe
 from edgekit.core.signature import TensorSpec
 from edgekit.core.target import Target
 
@@ -27,14 +28,21 @@ class Proof(Noun):
     """What the verdict rests on, and what it is held to.
 
     `map_outputs` pairs an artifact's output names with the source's, for artifacts that edgekit did
-    not make. `metric` is a built-in name or `module:function`, found in `metric_path`.
+    not make. `metric` is a built-in name or `module:function`, found in `metric_path`; without it
+    the metric follows the `task`, and without that the labels. `strict` makes an inconclusive
+    verdict a failure. `min_sqnr_db` and `min_agreement` stand in for the limits of the precision.
     """
 
     data: str | None = None
+    task: Task | None = None
     metric: str | None = None
     metric_path: str | None = None
     min_accuracy: float | None = None
     max_drop: float | None = None
+    drop_type: DropType = DropType.ABSOLUTE
+    strict: bool = False
+    min_sqnr_db: float | None = None
+    min_agreement: float | None = None
     atol: dict[str, float] = {}
     rtol: dict[str, float] = {}
     map_outputs: dict[str, str] = {}
@@ -62,11 +70,20 @@ class CalibrationRequest(Noun):
 
 
 class ConvertRequest(Noun):
-    """One conversion: a model, a format or a target, a proof, a place for the result."""
+    """One conversion: a model, a format or a target, a recipe, a proof, a place for the result.
+
+    `calibration` is of recipes that quantize activations, `training` of those that fine-tune. With
+    `auto` a recipe that misses the verdict is mended, in at most `auto_time_s` seconds.
+    """
 
     opening: Opening
     to: Format
     target: Target | None = None
+    recipe: Recipe = Recipe(name="fp32")
+    calibration: CalibrationRequest | None = None
+    training: CalibrationRequest | None = None
+    auto: bool = False
+    auto_time_s: float = 1800.0
     via: str | None = None
     options: dict[str, str] = {}
     proof: Proof = Proof()

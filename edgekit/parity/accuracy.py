@@ -1,107 +1,251 @@
-"""A task metric of both sides on the same labels, and the verdict against the user's limit."""
+"""Both sides' answers graded by a built-in metric, or a question where they do not fit the task."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from enum import StrEnum
+from dataclasses import dataclass
 
 import numpy as np
 
 from edgekit.core.arrays import Array
-from edgekit.core.measured import Accuracy
-from edgekit.core.noun import Noun
 from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import ConfigError
-from edgekit.parity import metrics
+from edgekit.parity import scored
+from edgekit.parity.detection import CONFIDENT, decoded, labelled, mean_ap
+from edgekit.parity.embedding import same_neighbour, turned
+from edgekit.parity.metrics import classes_of, looks_like_probabilities, scores_of
+from edgekit.parity.scored import Scored
+from edgekit.parity.tasks import CLASSIFYING, NUMERIC, Metric
 
 Arrays = Mapping[str, Array]
-Score = Callable[[Arrays], float]
 
 
-class Metric(StrEnum):
-    """The built-in task metrics; `module:function` names one of the user's own."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The labels by output name (`""` where they name none), the model's signature, its inputs."""
 
-    TOP1 = "top1"
-    TOP5 = "top5"
-    AUROC = "auroc"
-    F1 = "f1"
-    RMSE = "rmse"
-    MAE = "mae"
-    R2 = "r2"
+    labels: Arrays
+    signature: Signature
+    inputs: Arrays
 
 
-LOWER_IS_BETTER = frozenset({Metric.RMSE, Metric.MAE})
-_CLASSIFICATION = frozenset({Metric.TOP1, Metric.TOP5, Metric.AUROC, Metric.F1})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """Both sides graded. `truth` says what stood in for labels; `categories` name the classes."""
+
+    source: Scored
+    artifact: Scored
+    truth: str = ""
+    agreement: float | None = None
+    categories: tuple[str, ...] | None = None
 
 
-class AccuracyLimit(Noun):
-    """What the user allows: a least value of the artifact's metric, a largest drop, or nothing."""
+def graded(metric: Metric, *, expected: Arrays, actual: Arrays, asked: Asked) -> Graded:
+    """Grade the outputs of both sides.
 
-    min_accuracy: float | None = None
-    max_drop: float | None = None
-
-
-def default_metric(labels: Array) -> Metric:
-    """top1 for class labels (integers, text), rmse for targets (floats)."""
-    return Metric.RMSE if labels.dtype.kind == "f" else Metric.TOP1
-
-
-def built_in_score(metric: Metric, labels: Arrays, signature: Signature) -> Score:
-    """The function from outputs to the metric's value, on the output that the labels belong to.
-
-    `labels` has one entry: its key names the output, `""` leaves the choice to the signature.
-    Raises ConfigError where the choice is not clear or the output does not look like the task.
+    Raises ConfigError where the choice of an output is not clear or it does not look like the task.
     """
-    if len(labels) != 1:
-        raise ConfigError(
-            f"labels for several outputs ({', '.join(labels)}) need a metric of your own",
-            fix="give --metric module:function, or labels for one output only",
+    if metric is Metric.MAP:
+        return _detections(expected, actual, asked)
+    if metric is Metric.COSINE:
+        name = _vectors(asked.signature).origin
+        return Graded(
+            source=Scored(value=scored.mean_of(turned(expected[name], expected[name]))),
+            artifact=Scored(value=scored.mean_of(turned(expected[name], actual[name]))),
+            truth="the source's own vectors",
+            agreement=same_neighbour(expected[name], actual[name]),
         )
-    [(name, truth)] = labels.items()
-    spec = _chosen(name, metric, signature)
-    truth = _as_indices(truth, spec)
-
-    def score(outputs: Arrays) -> float:
-        return _value(metric, outputs[spec.origin], truth, spec)
-
-    return score
+    if metric in NUMERIC:
+        return _numbers(metric, expected, actual, asked)
+    spec = _labelled_output(metric, asked)
+    grade = _classifier(metric, expected, asked, spec) if metric in CLASSIFYING else _mapper(asked)
+    source, artifact = grade(expected[spec.origin]), grade(actual[spec.origin])
+    return Graded(source=source, artifact=artifact, categories=spec.categories)
 
 
-def judge(
-    metric: str, *, samples: int, source: float, artifact: float, limit: AccuracyLimit
-) -> Accuracy:
-    """The pair of values, the drop (positive is worse) and `pass`, `fail` or `not judged`."""
-    if not (math.isfinite(source) and math.isfinite(artifact)):
+def classified_output(labels: Arrays, signature: Signature) -> str | None:
+    """The output that class labels belong to, or would; None where that is not clear."""
+    asked = Asked(labels=labels or {"": np.zeros(0)}, signature=signature, inputs={})
+    try:
+        return _labelled_output(Metric.TOP1, asked).origin
+    except ConfigError:
+        return None
+
+
+def _classifier(
+    metric: Metric, expected: Arrays, asked: Asked, spec: TensorSpec
+) -> Callable[[Array], Scored]:
+    truth = _as_indices(next(iter(asked.labels.values())), spec)
+    _check_classes(metric, expected[spec.origin], truth, asked=asked, spec=spec)
+
+    def grade(output: Array) -> Scored:
+        classes, scores = classes_of(output), scores_of(output)
+        if metric in (Metric.TOP5, Metric.AUROC):
+            scores = output if output.ndim == 1 and metric is Metric.AUROC else scores
+            if scores is None or output.dtype.kind != "f":
+                raise _not_scores(metric, output)
+        elif classes is None:
+            raise _not_scores(metric, output)
+        if metric is Metric.AUROC:
+            return Scored(value=scored.auroc(np.asarray(scores), truth))
+        if metric is Metric.TOP5:
+            return scored.right_or_wrong(scored.among_best(np.asarray(scores), truth, 5), truth)
+        by_class = scored.right_or_wrong(np.asarray(classes == truth), truth)
+        if metric is Metric.TOP1:
+            return by_class
+        return Scored(value=scored.f1_macro(np.asarray(classes), truth), by_class=by_class.by_class)
+
+    return grade
+
+
+def _check_classes(
+    metric: Metric, output: Array, truth: Array, *, asked: Asked, spec: TensorSpec
+) -> None:
+    """Refuse what is no classifier: one answer per input value, or labels that it cannot answer."""
+    if truth.dtype.kind not in "iub":
         raise ConfigError(
-            f"{metric} is not a number: {source} of the source, {artifact} of the artifact",
-            fix="look at the labels; AUROC, say, needs rows of both classes",
+            f"{metric} needs class indices as labels, these are {truth.dtype}", fix="give integers"
         )
-    worse = artifact - source if metric in LOWER_IS_BETTER else source - artifact
-    if limit.min_accuracy is not None and metric in LOWER_IS_BETTER:
+    if truth.shape != output.shape[:1]:
         raise ConfigError(
-            f"--min-accuracy has no meaning for {metric}, of which less is better",
-            fix="use --max-drop",
+            f"{metric} needs one label per sample, these have shape {truth.shape}",
+            fix="give y of shape (N,), or say what the model is for: --task",
         )
-    checks = []
-    if limit.min_accuracy is not None:
-        checks.append((f"{metric} >= {limit.min_accuracy:g}", artifact >= limit.min_accuracy))
-    if limit.max_drop is not None:
-        checks.append((f"drop <= {limit.max_drop:g}", worse <= limit.max_drop))
-    verdict = "not judged" if not checks else "pass" if all(ok for _, ok in checks) else "fail"
-    return Accuracy(
-        metric=metric,
-        samples=samples,
-        source=source,
-        artifact=artifact,
-        drop=worse,
-        verdict=verdict,
-        limit=" and ".join(text for text, _ in checks),
+    twin = next((n for n, a in asked.inputs.items() if a.ndim > 1 and a.shape == output.shape), "")
+    if twin and not looks_like_probabilities(output, within=1e-2):
+        raise ConfigError(
+            f"is this an autoencoder? output {spec.origin} {output.shape} has the shape of input "
+            f"{twin}, and {metric} of that means nothing",
+            fix="--task reconstruction compares it with its input",
+        )
+    scores = scores_of(output) if output.dtype.kind == "f" else None
+    if spec.categories is None and scores is not None and scores.shape[1] > 1:
+        outside = np.flatnonzero(~np.isin(truth, np.arange(scores.shape[1])))
+        if len(outside):
+            raise ConfigError(
+                f"the label of sample {outside[0]} is {truth[outside[0]]}, but the model knows the "
+                f"classes 0 to {scores.shape[1] - 1}",
+                fix="give class indices that start at 0",
+            )
+
+
+def _not_scores(metric: Metric, output: Array) -> ConfigError:
+    return ConfigError(
+        f"{metric} needs scores of shape (N, classes), the output is {output.dtype} {output.shape}",
+        fix="say what the model is for (--task), or choose a metric that fits it (--metric)",
     )
 
 
-def _chosen(name: str, metric: Metric, signature: Signature) -> TensorSpec:
-    outputs = {spec.origin: spec for spec in signature.outputs}
+def _numbers(metric: Metric, expected: Arrays, actual: Arrays, asked: Asked) -> Graded:
+    name, target, truth = _target(metric, expected, asked)
+
+    def grade(output: Array) -> Scored:
+        match metric:
+            case Metric.RMSE:
+                return Scored(value=scored.rmse(output, target))
+            case Metric.MAE:
+                return Scored(value=scored.mae(output, target))
+            case Metric.R2:
+                return Scored(value=scored.r2(output, target))
+            case Metric.SNR:
+                return Scored(value=scored.snr_db(output, target))
+            case _:
+                return Scored(value=scored.mean_of(scored.squared_error(output, target)))
+
+    return Graded(source=grade(expected[name]), artifact=grade(actual[name]), truth=truth)
+
+
+def _target(metric: Metric, expected: Arrays, asked: Asked) -> tuple[str, Array, str]:
+    """The output, what it should be, and a word on that: labels that fit, else the input."""
+    if asked.labels:
+        name = _labelled_output(metric, asked).origin
+        truth = next(iter(asked.labels.values()))
+        if truth.size == expected[name].size and truth.dtype.kind in "fiub":
+            return name, truth, ""
+    if not asked.labels or metric is Metric.MSE:
+        twins = [
+            (name, i)
+            for name, output in expected.items()
+            for i, array in asked.inputs.items()
+            if array.shape == output.shape
+        ]
+        if len(twins) == 1:
+            [(name, i)] = twins
+            return name, asked.inputs[i], f"the input {i}"
+        found = ", ".join(f"{name} {array.shape}" for name, array in expected.items())
+        raise ConfigError(
+            f"{metric} without labels compares an output with the input of its shape, and there "
+            f"{'is none' if not twins else 'are several'}: {found}",
+            fix="give targets `y` of the output's shape",
+        )
+    raise ConfigError(
+        f"{metric}: output {name} has shape {expected[name].shape}, the targets {truth.shape}",
+        fix="give one target per value of the output, or say what the model is for: --task",
+    )
+
+
+def _mapper(asked: Asked) -> Callable[[Array], Scored]:
+    """Grade of class maps: `(N, H, W, C)` or `(N, C, H, W)` scores, or `(N, H, W)` indices."""
+    truth = next(iter(asked.labels.values()))
+    if truth.ndim == 4 and 1 in (truth.shape[1], truth.shape[3]):
+        truth = truth.reshape(*(n for i, n in enumerate(truth.shape) if i == 0 or n > 1))
+    if truth.ndim != 3 or truth.dtype.kind not in "iub":
+        raise ConfigError(
+            f"miou needs maps of class indices (N, H, W) as labels, these are {truth.dtype} "
+            f"{truth.shape}",
+            fix="give integers; 255 is not counted",
+        )
+
+    known = int(truth[np.isin(truth, range(255))].max(initial=0)) + 1
+
+    def grade(output: Array) -> Scored:
+        if output.shape == truth.shape and output.dtype.kind in "iu":
+            return scored.mean_iou(output, truth, known)
+        last = output.shape[:-1] == truth.shape
+        if output.ndim != 4 or last == ((len(output), *output.shape[2:]) == truth.shape):
+            raise ConfigError(
+                f"where are the classes? the output has shape {output.shape}, the labels "
+                f"{truth.shape}",
+                fix="give labels of the output's height and width",
+            )
+        axis = 3 if last else 1
+        return scored.mean_iou(output.argmax(axis=axis), truth, output.shape[axis])
+
+    return grade
+
+
+def _detections(expected: Arrays, actual: Arrays, asked: Asked) -> Graded:
+    found, other = decoded(expected), decoded(actual)
+    if "boxes" in asked.labels:
+        truth, said = labelled(asked.labels), ""
+    else:
+        truth = [image.at_least(CONFIDENT) for image in found]
+        said = f"the source's own detections of score {CONFIDENT:g} and more (agreement mAP)"
+    return Graded(source=mean_ap(found, truth), artifact=mean_ap(other, truth), truth=said)
+
+
+def _vectors(signature: Signature) -> TensorSpec:
+    vectors = [s for s in signature.outputs if s.dtype.startswith(("f", "b")) or s.quantization]
+    if len(vectors) != 1:
+        raise ConfigError(
+            f"which output is the embedding? there are: {_origins(signature)}",
+            fix="use a metric of your own: --metric module:function",
+        )
+    return vectors[0]
+
+
+def _labelled_output(metric: Metric, asked: Asked) -> TensorSpec:
+    """The output that the labels belong to: by name, else by what the metric needs."""
+    outputs = {spec.origin: spec for spec in asked.signature.outputs}
+    if len(asked.labels) != 1:
+        boxes = "boxes" in asked.labels
+        raise ConfigError(
+            f"labels for several outputs ({', '.join(asked.labels)}) need a metric of your own",
+            fix="say --task detection"
+            if boxes
+            else "give --metric module:function, or labels for one output only",
+        )
+    [name] = asked.labels
     if name:
         if name not in outputs:
             raise ConfigError(
@@ -115,10 +259,11 @@ def _chosen(name: str, metric: Metric, signature: Signature) -> TensorSpec:
     scores = [
         s for s in outputs.values() if s.shape and len(s.shape) == 2 and s.dtype.startswith("f")
     ]
-    if metric in _CLASSIFICATION and len(scores) == 1:
+    if metric in CLASSIFYING and len(scores) == 1:
         return scores[0]
     raise ConfigError(
-        f"the model has several outputs, and `y` does not say which it labels: {', '.join(outputs)}",
+        "the model has several outputs, and `y` does not say which it labels: "
+        f"{_origins(asked.signature)}",
         fix=f"name the labels y_OUTPUT, such as y_{next(iter(outputs))}",
     )
 
@@ -131,47 +276,5 @@ def _as_indices(truth: Array, spec: TensorSpec) -> Array:
     return np.array([places.get(str(label), -1) for label in truth.reshape(-1).tolist()])
 
 
-def _value(metric: Metric, output: Array, truth: Array, spec: TensorSpec) -> float:
-    if metric in _CLASSIFICATION and truth.dtype.kind not in "iub":
-        raise ConfigError(
-            f"{metric} needs class indices as labels, these are {truth.dtype}", fix="give integers"
-        )
-    match metric:
-        case Metric.TOP1:
-            return float((_classes(output) == truth).mean())
-        case Metric.TOP5:
-            return metrics.top_k(_scores(output, metric), truth, 5)
-        case Metric.F1:
-            return metrics.f1_macro(_classes(output), truth)
-        case Metric.AUROC:
-            return metrics.auroc(output if output.ndim == 1 else _scores(output, metric), truth)
-        case Metric.RMSE | Metric.MAE | Metric.R2:
-            if output.size != truth.size:
-                raise ConfigError(
-                    f"{metric}: output {spec.origin} has shape {output.shape}, the targets {truth.shape}",
-                    fix="give one target per value of the output",
-                )
-            return {Metric.RMSE: metrics.rmse, Metric.MAE: metrics.mae, Metric.R2: metrics.r2}[
-                metric
-            ](output, truth)
-
-
-def _classes(output: Array) -> Array:
-    if output.dtype.kind in "iub":
-        return output.reshape(-1)
-    if output.size == output.shape[0]:
-        flat = output.reshape(-1).astype(np.float64)
-        if ((flat >= 0) & (flat <= 1)).all():
-            return np.asarray(flat > 0.5, np.int64)
-        return np.asarray(flat > 0, np.int64)
-    return np.asarray(np.argmax(_scores(output, Metric.TOP1), axis=1))
-
-
-def _scores(output: Array, metric: Metric) -> Array:
-    squeezed: Array = output.reshape(output.shape[0], -1) if output.ndim > 2 else output
-    if squeezed.ndim != 2 or (output.ndim > 2 and squeezed.shape[1] != max(output.shape[1:])):
-        raise ConfigError(
-            f"{metric} needs scores of shape (N, classes), the output has shape {output.shape}",
-            fix="choose a metric that fits the task",
-        )
-    return squeezed
+def _origins(signature: Signature) -> str:
+    return ", ".join(spec.origin for spec in signature.outputs)

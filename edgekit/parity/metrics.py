@@ -1,4 +1,4 @@
-"""Distances between two arrays and task metrics over labels. All in float64."""
+"""Distances between two arrays, and what an array looks like. All in float64."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgekit.core.arrays import Array
 
 Floats = NDArray[np.float64]
+_LEAST_CHANCE = 1e-12
 
 
 def sqnr_db(expected: Floats, actual: Floats) -> float | None:
@@ -37,71 +38,41 @@ def max_rel_diff(expected: Floats, actual: Floats) -> float | None:
     )
 
 
-def looks_like_probabilities(array: Array) -> bool:
-    """`(N, C >= 2)`, nothing negative, every row adding up to 1 within 1e-3."""
+def kl_divergence(expected: Floats, actual: Floats) -> float:
+    """Mean over rows of sum e ln(e / a), in nats; chances below 1e-12 count as 1e-12."""
+    e, a = np.maximum(expected, _LEAST_CHANCE), np.maximum(actual, _LEAST_CHANCE)
+    return float((expected * np.log(e / a)).sum(axis=1).mean())
+
+
+def looks_like_probabilities(array: Array, *, within: float = 1e-3) -> bool:
+    """`(N, C >= 2)`, nothing negative, every row adding up to 1 within `within`."""
     if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind != "f":
         return False
     values = array.astype(np.float64)
-    return bool((values >= -1e-6).all() and np.allclose(values.sum(axis=1), 1.0, atol=1e-3))
+    return bool((values >= -1e-6).all() and np.allclose(values.sum(axis=1), 1.0, atol=within))
 
 
-def top_k(scores: Array, labels: Array, k: int) -> float:
-    """Share of rows `(N, C)` whose label is among the k highest scores, 0..1."""
-    best = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :k]
-    return float((best == labels[:, None]).any(axis=1).mean())
+def classes_of(output: Array) -> Array | None:
+    """The class `(N,)` that each row answers; None where the shape is not that of a classifier.
 
-
-def f1_macro(predicted: Array, labels: Array) -> float:
-    """Mean over the classes in `labels` of 2 TP / (2 TP + FP + FN), 0..1."""
-    scores = []
-    for cls in np.unique(labels):
-        hits = int(((predicted == cls) & (labels == cls)).sum())
-        wrong = int(((predicted == cls) ^ (labels == cls)).sum())
-        scores.append(2 * hits / (2 * hits + wrong))
-    return float(np.mean(scores))
-
-
-def auroc(scores: Array, labels: Array) -> float:
-    """Area under the ROC curve, 0..1; of several classes, the mean of one against the rest.
-
-    `(N,)` scores are for label 1, `(N, C)` for each class. Rank form (Mann-Whitney U / (P * N)),
-    ties count half.
+    Integers are class indices; of `(N, C)` scores, axes of size 1 aside, the highest counts; a lone
+    score says yes above 0.5 where all lie in 0..1, else above 0.
     """
-    if scores.ndim == 2 and scores.shape[1] > 2:
-        present = [c for c in range(scores.shape[1]) if 0 < (labels == c).sum() < len(labels)]
-        return float(np.mean([_auroc_binary(scores[:, c], labels == c) for c in present]))
-    column = scores[:, -1] if scores.ndim == 2 else scores
-    return _auroc_binary(column, labels == 1)
+    rows = len(output) if output.ndim else 0
+    if not rows or output.dtype.kind not in "fiub":
+        return None
+    if output.dtype.kind in "iub":
+        return output.reshape(-1) if output.size == rows else None
+    if output.size == rows:
+        flat = output.reshape(-1).astype(np.float64)
+        chances = bool(((flat >= 0) & (flat <= 1)).all())
+        return np.asarray(flat > (0.5 if chances else 0.0), np.int64)
+    scores = scores_of(output)
+    return None if scores is None else np.asarray(np.argmax(scores, axis=1))
 
 
-def _auroc_binary(scores: Array, positive: Array) -> float:
-    values, inverse, counts = np.unique(
-        scores.astype(np.float64), return_inverse=True, return_counts=True
-    )
-    mean_rank = np.cumsum(counts) - (counts - 1) / 2
-    p, n = int(positive.sum()), int((~positive.astype(bool)).sum())
-    if not p or not n or not len(values):
-        return math.nan
-    return float((mean_rank[inverse][positive.astype(bool)].sum() - p * (p + 1) / 2) / (p * n))
-
-
-def rmse(predicted: Array, target: Array) -> float:
-    """Square root of the mean squared difference, in the target's unit."""
-    return math.sqrt(float(np.square(_paired(predicted, target)).mean()))
-
-
-def mae(predicted: Array, target: Array) -> float:
-    """Mean absolute difference, in the target's unit."""
-    return float(np.abs(_paired(predicted, target)).mean())
-
-
-def r2(predicted: Array, target: Array) -> float:
-    """1 - sum of squared residuals / sum of squares about the mean of the target."""
-    residuals = np.square(_paired(predicted, target)).sum()
-    wanted = target.astype(np.float64)
-    return float(1 - residuals / np.square(wanted - wanted.mean(axis=0)).sum())
-
-
-def _paired(predicted: Array, target: Array) -> Floats:
-    shaped = predicted.astype(np.float64).reshape(target.shape)
-    return np.asarray(shaped - target.astype(np.float64))
+def scores_of(output: Array) -> Array | None:
+    """Class scores as `(N, C)`, axes of size 1 left out; None where there is more than one axis."""
+    if output.ndim < 2 or output.size != len(output) * max(output.shape[1:]):
+        return None
+    return output.reshape(len(output), -1)

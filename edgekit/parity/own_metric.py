@@ -1,25 +1,70 @@
-"""Score outputs with the user's own function. Runs in a child: the function is the user's code."""
+"""The user's own metric, in a child: the function is the user's code."""
 
 from __future__ import annotations
 
 import importlib
+import math
 import sys
+import time
+from collections.abc import Callable, Iterator
 
-from edgekit.core.arrays import read_npz
+import numpy as np
+
+from edgekit.core.arrays import Array, Arrays, read_npz
 from edgekit.core.jobs import ScoreJob
 from edgekit.errors import ConfigError
 
+_TIME_LIMIT_S = 60.0
 
-def score(job: ScoreJob) -> tuple[float, ...]:
+OwnMetric = Callable[[Arrays, Arrays], float]
+
+
+def score(job: ScoreJob) -> tuple[tuple[float, ...], ...]:
     """`metric(outputs, labels) -> float` for each side; both arguments are dicts of arrays."""
+    metric = _found(job)
+    labels = read_npz(job.labels)
+    sides = [read_npz(path) for path in job.outputs]
+    rows = len(next(iter(labels.values())))
+    values = [tuple(float(metric(outputs, labels)) for outputs in sides)]
+    for drawn in _draws(rows, job):
+        truth = _taken(labels, drawn, rows)
+        values.append(tuple(_on_draw(metric, _taken(s, drawn, rows), truth) for s in sides))
+    return tuple(zip(*values, strict=True))
+
+
+def _found(job: ScoreJob) -> OwnMetric:
     module, _, name = job.metric.partition(":")
     if job.metric_path:
         sys.path.insert(0, job.metric_path)
     try:
-        function = getattr(importlib.import_module(module), name)
+        function: OwnMetric = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"--metric {job.metric}: {error}", fix="--metric-path names the folder of the module"
         ) from error
-    labels = read_npz(job.labels)
-    return tuple(float(function(read_npz(path), labels)) for path in job.outputs)
+    return function
+
+
+def _draws(rows: int, job: ScoreJob) -> Iterator[Array]:
+    """Row numbers drawn with replacement, until the time is up."""
+    rng = np.random.default_rng(job.seed)
+    end = time.monotonic() + _TIME_LIMIT_S
+    for _ in range(job.resamples):
+        if time.monotonic() > end:
+            return
+        yield rng.integers(0, rows, rows)
+
+
+def _taken(arrays: Arrays, drawn: Array, rows: int) -> Arrays:
+    return {
+        name: array[drawn] if array.shape[:1] == (rows,) else array
+        for name, array in arrays.items()
+    }
+
+
+def _on_draw(metric: OwnMetric, outputs: Arrays, labels: Arrays) -> float:
+    """NaN where a draw lacks what the metric needs, such as rows of a second class."""
+    try:
+        return float(metric(outputs, labels))
+    except (ValueError, ArithmeticError):
+        return math.nan

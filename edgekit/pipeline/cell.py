@@ -12,10 +12,12 @@ from edgekit.config.feeds import Feed
 from edgekit.config.sniff import digest, sniff
 from edgekit.core.artifact import Artifact, Format, ModelSource
 from edgekit.core.backend import Backend, Kind
+from edgekit.core.calibration import Calibration
 from edgekit.core.cell import Stage
 from edgekit.core.inspection import Inspection
-from edgekit.core.jobs import ConvertJob, InspectJob, LoadJob, RunJob, ScoreJob
+from edgekit.core.jobs import ConvertJob, InspectJob, LoadJob, OptimizeJob, RunJob, ScoreJob
 from edgekit.core.measured import RunResult
+from edgekit.core.recipe import Pass, name_of
 from edgekit.core.request import Opening, Proof
 from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import UntrustedError
@@ -55,8 +57,10 @@ class Cell:
         signature: Signature,
         examples: Path,
         options: dict[str, str],
+        fused: Pass | None = None,
+        calibration: Calibration | None = None,
     ) -> Artifact:
-        """Apply one converter."""
+        """Apply one converter, with the pass that it does on the way."""
         to = backend.writes or artifact.format
         folder = self._job_folder(backend.name)
         job = ConvertJob(
@@ -66,8 +70,34 @@ class Cell:
             signature=signature,
             samples=str(examples),
             options=options,
+            fused=fused,
+            calibration=calibration,
         )
         with self.draft.step(Stage.CONVERT, f"convert to {to}", backend.name):
+            return self._workers.call(
+                job, Artifact, entry=backend.entry, environment=backend.environment
+            )
+
+    def optimize(
+        self,
+        artifact: Artifact,
+        backend: Backend,
+        *,
+        settings: Pass,
+        calibration: Calibration | None,
+        features: tuple[str, ...],
+        options: dict[str, str],
+    ) -> Artifact:
+        """Apply one pass that keeps the format."""
+        job = OptimizeJob(
+            artifact=artifact,
+            folder=self._job_folder(backend.name),
+            settings=settings,
+            calibration=calibration,
+            features=features,
+            options=options,
+        )
+        with self.draft.step(Stage.OPTIMIZE, name_of(settings), backend.name):
             return self._workers.call(
                 job, Artifact, entry=backend.entry, environment=backend.environment
             )
@@ -80,8 +110,12 @@ class Cell:
         *,
         own: bool = False,
         fresh: bool = False,
+        reference: bool = False,
     ) -> RunResult:
-        """Run an artifact on a feed; with `fresh`, in a child that has never seen it."""
+        """Run an artifact on a feed.
+
+        With `fresh`, in a child that has never seen it; with `reference`, on plain kernels.
+        """
         backend = reader(Kind.RUNTIME, artifact.format, self.catalog)
         job = RunJob(
             artifact=artifact,
@@ -92,8 +126,10 @@ class Cell:
             num_threads=proof.num_threads,
             warmup_runs=proof.warmup_runs,
             num_runs=proof.num_runs,
+            reference=reference,
         )
-        with self.draft.step(Stage.RUN, f"run {artifact.format}", backend.name):
+        name = f"run {artifact.format}" + (" on plain kernels" if reference else "")
+        with self.draft.step(Stage.RUN, name, backend.name):
             return self._workers.call(
                 job,
                 RunResult,
@@ -115,12 +151,12 @@ class Cell:
                 environment=backend.environment,
             )
 
-    def score(self, job: ScoreJob) -> tuple[float, ...]:
-        """Score outputs with the user's own metric."""
+    def score(self, job: ScoreJob) -> tuple[tuple[float, ...], ...]:
+        """Score outputs with the user's own metric, on all samples and on resamples."""
         with self.draft.step(Stage.COMPARE, f"score with {job.metric}", "own_metric"):
             return self._workers.call(
                 job,
-                tuple[float, ...],
+                tuple[tuple[float, ...], ...],
                 entry="edgekit.parity.own_metric:score",
                 environment={},
                 own=True,

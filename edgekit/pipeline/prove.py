@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgekit import __version__
 from edgekit.catalog import host_platform
@@ -13,22 +11,23 @@ from edgekit.config import feeds
 from edgekit.config.feeds import Feed
 from edgekit.config.samples import Data
 from edgekit.config.targets import runs_here
-from edgekit.core.arrays import Array, Arrays, read_npz, write_npz
+from edgekit.core.arrays import Arrays, read_npz
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.cell import CellReport, Memory, Outcome, Reason, Stage
-from edgekit.core.jobs import ScoreJob
-from edgekit.core.measured import Accuracy, Evidence, Parity, RunResult
+from edgekit.core.measured import Accuracy, Evidence, Parity, RunResult, Verdict
 from edgekit.core.noun import changed
+from edgekit.core.recipe import Precision
 from edgekit.core.request import Proof
 from edgekit.core.target import Budget, Target
-from edgekit.errors import ConfigError, StepError, UnsupportedError
-from edgekit.parity.accuracy import AccuracyLimit, Metric, built_in_score, default_metric, judge
+from edgekit.errors import StepError, UnsupportedError
 from edgekit.parity.budget import check_budget
-from edgekit.parity.compare import compare
+from edgekit.parity.compare import compare, left_to_the_task
 from edgekit.parity.latency import latency_of
 from edgekit.parity.tolerance import Tolerances
 from edgekit.pipeline.cell import Cell
+from edgekit.pipeline.doubts import FIX, doubts
 from edgekit.pipeline.draft import reported
+from edgekit.pipeline.score import Sides, accuracy_of, classified, missed
 
 _STRICT_SOURCES = frozenset({Format.SKOPS, Format.PICKLE})
 _MAX_PROBED_AXIS = 256
@@ -68,23 +67,56 @@ def prove(
     inputs: Inputs,
     proof: Proof,
     target: Target | None,
+    precision: Precision = Precision.FP32,
 ) -> CellReport:
     """Judge `artifact` against `source`; every figure that was measured is in the report."""
     draft = cell.draft
+    draft.facts["strict"] = proof.strict
     feed = feeds.write_feed(inputs.arrays, artifact.signature, cell.folder / "samples.npz")
     expected = cell.run(source, feed, proof)
     actual = cell.run(artifact, feed, proof, own=True, fresh=True)
     draft.stage = Stage.COMPARE
     tolerances = Tolerances(
-        atol=proof.atol, rtol=proof.rtol, strict=source.format in _STRICT_SOURCES
+        atol=proof.atol,
+        rtol=proof.rtol,
+        strict=source.format in _STRICT_SOURCES,
+        precision=precision,
+        min_sqnr_db=proof.min_sqnr_db,
+        min_agreement=proof.min_agreement,
     )
-    sides = (_outputs(expected, feed), _outputs(actual, feed))
-    parity = compare(*sides, tolerances=tolerances, evidence=inputs.evidence, samples=feed.count)
+    sides = Sides(
+        inputs=inputs.arrays,
+        labels=inputs.data.labels if inputs.data else {},
+        expected=_outputs(expected, feed),
+        actual=_outputs(actual, feed),
+    )
+    parity = compare(
+        sides.expected,
+        sides.actual,
+        tolerances=tolerances,
+        evidence=inputs.evidence,
+        samples=feed.count,
+        classified=classified(artifact, sides.labels, proof),
+    )
     parity = _with_probe(cell, source, artifact, parity, inputs=inputs, tolerances=tolerances)
-    accuracy = _accuracy(cell, artifact, sides, inputs=inputs, proof=proof)
+    doubt = doubts(
+        cell,
+        artifact,
+        feed,
+        sides=(sides.expected, sides.actual),
+        precision=precision,
+        num_threads=proof.num_threads,
+    )
+    accuracy = None
+    if not any(output.broken for output in parity.outputs):
+        accuracy = accuracy_of(cell, artifact, sides, proof)
+    draft.stage = Stage.COMPARE
+    parity = changed(
+        _settled(cell, parity, accuracy, tolerances), reference_sqnr_db=doubt.reference_sqnr_db
+    )
     draft.facts |= {"parity": parity, "accuracy": accuracy}
     measured(cell, artifact, actual, source=expected, target=target)
-    return _judged(cell, parity, accuracy)
+    return _judged(cell, parity, accuracy, doubt=doubt.message)
 
 
 def measured(
@@ -102,6 +134,7 @@ def measured(
     )
     facts["memory"] = Memory(
         peak_rss_bytes=run.peak_rss_bytes,
+        model_rss_bytes=run.model_rss_bytes,
         source_peak_rss_bytes=source.peak_rss_bytes if source else None,
     )
     facts["placement"] = run.placement
@@ -130,24 +163,50 @@ def over_budget(cell: Cell) -> Reason | None:
     return None
 
 
-def _judged(cell: Cell, parity: Parity, accuracy: Accuracy | None) -> CellReport:
+def _settled(
+    cell: Cell, parity: Parity, accuracy: Accuracy | None, tolerances: Tolerances
+) -> Parity:
+    """A task metric that passed on real labels decides over the rules of a quantized precision."""
+    decides = accuracy is not None and accuracy.verdict is Verdict.PASSED
+    if not decides or tolerances.precision is Precision.FP32:
+        return parity
+    settled = left_to_the_task(parity, tolerances)
+    for before, after in zip(parity.outputs, settled.outputs, strict=True):
+        if after.ok and not before.ok:
+            cell.draft.notes.append(f"output {after.name}: {after.reason}")
+    return settled
+
+
+def _judged(
+    cell: Cell, parity: Parity, accuracy: Accuracy | None, *, doubt: str = ""
+) -> CellReport:
+    draft = cell.draft
+    if doubt:
+        draft.notes.append(f"{doubt}; {FIX}")
     if not parity.ok:
         worst = next(output for output in parity.outputs if not output.ok)
-        return cell.draft.report(
+        doubted = f"; {doubt}" if doubt and not worst.broken else ""
+        fix = (
+            "compare the outputs above; --atol/--rtol [OUT:]V allow more"
+            if worst.atol is not None or worst.broken
+            else "keep more in float (--exclude, another --precision), or let labelled samples decide "
+            "(--max-drop)"
+        )
+        return draft.report(
             Outcome.PARITY_FAILED,
             Reason(
-                message=f"output {worst.name}: {worst.reason}",
-                fix="compare the outputs above; --atol/--rtol [OUT:]V allow more",
+                message=f"output {worst.name}: {worst.reason}{doubted}",
+                fix=FIX if doubted else fix,
             ),
         )
-    if accuracy is not None and accuracy.verdict == "fail":
-        message = (
-            f"{accuracy.metric} {accuracy.artifact:.4g} (source {accuracy.source:.4g}), "
-            f"required: {accuracy.limit}"
-        )
-        return cell.draft.report(Outcome.ACCURACY_FAILED, Reason(message=message))
-    missed = over_budget(cell)
-    return cell.draft.report(Outcome.OVER_BUDGET, missed) if missed else cell.draft.passed()
+    verdict = missed(accuracy) if accuracy else None
+    if verdict and verdict[0] is Outcome.ACCURACY_FAILED:
+        outcome, reason = verdict
+        return draft.report(outcome, changed(reason, fix=FIX) if doubt else reason)
+    late = over_budget(cell)
+    if late:
+        return draft.report(Outcome.OVER_BUDGET, late)
+    return draft.report(*verdict) if verdict else draft.passed()
 
 
 def _outputs(result: RunResult, feed: Feed) -> Arrays:
@@ -192,65 +251,11 @@ def _with_probe(
         samples=feed.count,
     )
     cell.draft.notes.append(f"free axes were also run at size {size}")
-    extra = tuple(
-        changed(output, name=f"{output.name} (axis size {size})") for output in probe.outputs
-    )
+    found = probe.outputs
+    if not tolerances.compares_elements:  # made-up samples are outside of the calibrated ranges
+        found = tuple(o if o.broken else changed(o, ok=True, rule="", reason="") for o in found)
+    extra = tuple(changed(output, name=f"{output.name} (axis size {size})") for output in found)
     return changed(parity, outputs=parity.outputs + extra)
-
-
-def _accuracy(
-    cell: Cell, artifact: Artifact, sides: tuple[Arrays, Arrays], *, inputs: Inputs, proof: Proof
-) -> Accuracy | None:
-    labels: Mapping[str, Array] = inputs.data.labels if inputs.data else {}
-    limit = AccuracyLimit(min_accuracy=proof.min_accuracy, max_drop=proof.max_drop)
-    if not labels:
-        if proof.metric or limit != AccuracyLimit():
-            raise ConfigError(
-                "--metric, --min-accuracy and --max-drop need labels",
-                fix="add `y` to the --eval-data",
-            )
-        return None
-    metric = proof.metric or default_metric(next(iter(labels.values()))).value
-    if ":" in metric:
-        source, own = _own_metric(cell, metric, sides, labels, proof)
-    else:
-        score = built_in_score(_known(metric), labels, artifact.signature)
-        source, own = score(sides[0]), score(sides[1])
-    rows = len(next(iter(labels.values())))
-    return judge(metric, samples=rows, source=source, artifact=own, limit=limit)
-
-
-def _known(metric: str) -> Metric:
-    try:
-        return Metric(metric)
-    except ValueError:
-        raise ConfigError(
-            f"unknown metric {metric!r}", fix=f"one of {', '.join(Metric)}, or module:function"
-        ) from None
-
-
-def _own_metric(
-    cell: Cell,
-    metric: str,
-    sides: tuple[Arrays, Arrays],
-    labels: Mapping[str, Array],
-    proof: Proof,
-) -> tuple[float, float]:
-    paths = (cell.folder / "expected.npz", cell.folder / "actual.npz")
-    for path, arrays in zip(paths, sides, strict=True):
-        write_npz(path, arrays)
-    truth = cell.folder / "labels.npz"
-    write_npz(truth, {name or "y": array for name, array in labels.items()})
-    source, own = cell.score(
-        ScoreJob(
-            metric=metric,
-            outputs=tuple(map(str, paths)),
-            labels=str(truth),
-            folder=str(cell.folder / "score"),
-            metric_path=str(Path(proof.metric_path or ".").resolve()),
-        )
-    )
-    return source, own
 
 
 def _environment(run: RunResult, source: RunResult | None) -> dict[str, str]:
