@@ -7,7 +7,8 @@ import pytest
 
 from edgekit.core.arrays import Array
 from edgekit.core.measured import Evidence, Parity
-from edgekit.parity.compare import compare
+from edgekit.core.recipe import Precision
+from edgekit.parity.compare import compare, left_to_the_task
 from edgekit.parity.tolerance import Tolerances
 
 RNG = np.random.default_rng(0)
@@ -131,3 +132,116 @@ def test_agreement_is_of_the_output_that_looks_like_probabilities() -> None:
     q = np.array([[0.8, 0.2], [0.7, 0.3]], np.float32)
     assert judged({"p": p}, {"p": q}).top1_agreement == 0.5
     assert judged({"y": SCORES}, {"y": SCORES}).top1_agreement is None
+
+
+def test_agreement_of_logits_is_known_where_they_are_named_as_classes() -> None:
+    off = SCORES.copy()
+    off[0] = -off[0]
+    named = compare(
+        {"y": SCORES},
+        {"y": off},
+        tolerances=Tolerances(),
+        evidence=Evidence.REAL,
+        samples=6,
+        classified="y",
+    )
+    assert named.top1_agreement == pytest.approx(5 / 6)
+    assert named.outputs[0].agreement == pytest.approx(5 / 6)
+
+
+def test_divergence_is_of_probabilities_on_both_sides() -> None:
+    p = np.array([[0.5, 0.5], [0.9, 0.1]], np.float32)
+    q = np.array([[0.25, 0.75], [0.9, 0.1]], np.float32)
+    found = judged({"p": p}, {"p": q}).outputs[0].kl_divergence
+    assert found == pytest.approx((0.5 * np.log(2) + 0.5 * np.log(2 / 3)) / 2, rel=1e-5)
+    assert judged({"y": SCORES}, {"y": SCORES}).outputs[0].kl_divergence is None
+
+
+def noisy(db: float) -> Array:
+    """SCORES with noise of which the signal to noise ratio is `db`."""
+    noise = RNG.standard_normal(SCORES.shape)
+    size = np.sqrt(np.square(SCORES).sum() / np.square(noise).sum() / 10 ** (db / 10))
+    return (SCORES + size * noise).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"),
+    [
+        (Precision.BF16, 30),
+        (Precision.W8, 30),
+        (Precision.DYNAMIC, 20),
+        (Precision.INT8, 20),
+        (Precision.W8A16, 20),
+        (Precision.W4, 15),
+    ],
+)
+def test_a_quantized_output_is_held_to_a_signal_to_noise_ratio(
+    precision: Precision, least: float
+) -> None:
+    quantized = Tolerances(precision=precision)
+    good = judged({"y": SCORES}, {"y": noisy(least + 0.5)}, quantized).outputs[0]
+    assert good.ok
+    assert good.rule == f"sqnr >= {least} dB"
+    assert good.atol is None
+    bad = judged({"y": SCORES}, {"y": noisy(least - 0.5)}, quantized).outputs[0]
+    assert not bad.ok
+    assert f"sqnr {least - 0.5:.1f} dB is below {least} dB" in bad.reason
+
+
+def test_half_floats_may_be_off_by_a_hundredth_of_the_range() -> None:
+    half = Tolerances(precision=Precision.FP16)
+    reach = float(np.ptp(SCORES))
+    assert judged({"y": SCORES}, {"y": SCORES + np.float32(0.009 * reach)}, half).ok
+    assert not judged({"y": SCORES}, {"y": SCORES + np.float32(0.02 * reach)}, half).ok
+
+
+def test_classes_of_a_quantized_model_agree_in_98_of_100() -> None:
+    quantized = Tolerances(precision=Precision.INT8)
+    labels = np.arange(80)
+    one, two = labels.copy(), labels.copy()
+    one[7] = 0
+    two[[7, 8]] = 0
+    passed = judged({"label": labels}, {"label": one}, quantized).outputs[0]
+    assert passed.ok
+    assert passed.agreement == 79 / 80
+    failed = judged({"label": labels}, {"label": two}, quantized).outputs[0]
+    assert not failed.ok
+    assert failed.rule == "agreement >= 0.98"
+    assert judged({"label": labels}, {"label": two}, Tolerances(min_agreement=0.9)).ok
+
+
+def test_what_the_user_asks_holds_beside_the_rules_of_the_precision() -> None:
+    off = noisy(25)
+    assert judged({"y": SCORES}, {"y": off}, Tolerances(precision=Precision.INT8)).ok
+    for tolerances in (
+        Tolerances(precision=Precision.INT8, min_sqnr_db=26),
+        Tolerances(precision=Precision.INT8, atol={"y": 1e-4}),
+        Tolerances(precision=Precision.INT8, rtol={"": 1e-4}),
+    ):
+        parity = judged({"y": SCORES}, {"y": off}, tolerances)
+        assert not parity.ok
+        assert not left_to_the_task(parity, tolerances).ok
+    loose = Tolerances(precision=Precision.W8, min_sqnr_db=20)
+    assert judged({"y": SCORES}, {"y": off}, loose).ok
+
+
+def test_the_task_metric_excuses_noise_but_nothing_broken() -> None:
+    quantized = Tolerances(precision=Precision.INT8)
+    missed = judged({"y": SCORES}, {"y": noisy(10)}, quantized)
+    assert not missed.ok
+    settled = left_to_the_task(missed, quantized)
+    assert settled.ok
+    assert "the task metric decides" in settled.outputs[0].reason
+    for bad in (np.full_like(SCORES, np.nan), SCORES[:, :2], np.repeat(SCORES[:1], 6, axis=0)):
+        broken = judged({"y": SCORES}, {"y": bad}, quantized)
+        assert broken.outputs[0].broken
+        assert not left_to_the_task(broken, quantized).ok
+
+
+def test_an_output_that_stays_within_a_grid_step_may_be_one_value() -> None:
+    nearly = 100 + np.linspace(0, 1e-3, 6, dtype=np.float32)[:, None]
+    rounded = np.full_like(nearly, 100)
+    assert judged({"y": nearly}, {"y": rounded}, Tolerances(precision=Precision.INT8)).ok is False
+    steady = np.concatenate([nearly, np.zeros_like(nearly)], axis=1)
+    flat = np.concatenate([rounded, np.zeros_like(nearly)], axis=1)
+    assert judged({"y": steady}, {"y": flat}, Tolerances(precision=Precision.INT8)).ok
