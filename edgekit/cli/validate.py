@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from edgekit.cli import options
+from edgekit.core.recipe import Precision
 from edgekit.core.request import ValidateRequest
 from edgekit.core.target import Target
 
@@ -21,6 +22,11 @@ from edgekit.core.target import Target
     multiple=True,
     help="Which tensor of the artifact is which of the source, where names and shapes do not tell.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice([precision.value for precision in Precision]),
+    help="What ARTIFACT is held to. [default: what its layers are stored in]",
+)
 @click.option("--target", type=options.TargetType(), help="Whose budget to hold it to.")
 @options.opening_options
 @options.data_option
@@ -32,6 +38,7 @@ def command(source: str, artifact: str, target: Target | None, **given: Any) -> 
     request = ValidateRequest(
         opening=options.opening_of(source, given),
         artifact=artifact,
+        precision=Precision(given["precision"]) if given["precision"] else None,
         proof=options.proof_of(given),
         target=target,
         run_dir=given["run_dir"],

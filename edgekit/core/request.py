@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.core.artifact import Format
 from edgekit.core.measured import DropType, Task
 from edgekit.core.noun import Noun
-from edgekit.core.recipe import Preprocess, Recipe
+from edgekit.core.recipe import Precision, Preprocess, Recipe
 from edgekit.core.signature import TensorSpec
 from edgekit.core.target import Target
 
@@ -93,10 +93,14 @@ class ConvertRequest(Noun):
 
 
 class ValidateRequest(Noun):
-    """Compare an artifact that already exists with its source."""
+    """Compare an artifact that already exists with its source.
+
+    `precision` is what it is held to; `None` is what its own layers say.
+    """
 
     opening: Opening
     artifact: str
+    precision: Precision | None = None
     proof: Proof = Proof()
     target: Target | None = None
     run_dir: str | None = None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.measured import TensorParity
 from edgekit.core.noun import Noun
-from edgekit.core.recipe import Precision
+from edgekit.core.recipe import LayerPrecision, Precision
 
 FP32_RTOL = 1e-3
 FP32_ATOL_OF_RANGE = 1e-4
@@ -29,6 +29,15 @@ _LEAST: dict[Precision, tuple[float | None, float | None]] = {
     Precision.W8A16: (20.0, 0.98),
     Precision.W4: (15.0, 0.95),
 }
+_COARSEST_FIRST = (
+    Precision.W4,
+    Precision.INT8,
+    Precision.DYNAMIC,
+    Precision.W8A16,
+    Precision.W8,
+    Precision.BF16,
+    Precision.FP16,
+)
 
 
 class Tolerances(Noun):
@@ -95,6 +104,12 @@ class Tolerances(Noun):
                 and output.agreement < agreement
             )
         )
+
+
+def stored_precision(layers: tuple[LayerPrecision, ...]) -> Precision:
+    """The coarsest precision that a layer is stored in, as its artifact's; fp32 without layers."""
+    found = {layer.precision for layer in layers}
+    return next((precision for precision in _COARSEST_FIRST if precision in found), Precision.FP32)
 
 
 def range_of(expected: NDArray[np.float64]) -> float:
