@@ -174,6 +174,7 @@ BUILTIN: tuple[Backend, ...] = (
         requires=("keras", "tensorflow", "ai_edge_litert"),
         extra="keras,litert",
         environment=_KERAS_TENSORFLOW,
+        precisions=(Precision.FP16, Precision.DYNAMIC, Precision.INT8, Precision.W8A16),
     ),
     Backend(
         name="keras_to_onnx",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgekit.backends.tflite_files import dtype_of, elements_of, is_stored, items, op_names, text
 from edgekit.core.recipe import LayerPrecision, Precision
+from edgekit.errors import UnsupportedError
 
 _WEIGHT_OPERANDS: dict[str, tuple[int, ...]] = {
     "CONV_2D": (1,),
@@ -77,15 +79,56 @@ def located_layers(model: Any) -> tuple[Layer, ...]:
                 name=name,
                 op=op,
                 precision=_precision(graph, operator, op, held),
-                parameters=sum(elements_of(stored) for _, stored in held),
+                parameters=sum(elements_of(stored) for stored in own),
             ),
             scope="".join(
                 f"{text(tensor.Name())};" for tensor in _tensors(graph, operator, "Outputs")
             ),
             in_loop=in_loop,
         )
-        for name, (graph, operator, op, in_loop, held) in zip(layer_names, kept, strict=True)
+        for name, own, (graph, operator, op, in_loop, held) in zip(
+            layer_names, _counted_once(held for *_, held in kept), kept, strict=True
+        )
     )
+
+
+def _counted_once(layers: Iterable[list[tuple[Any, Any]]]) -> list[list[Any]]:
+    """The constants of each layer that no layer before it has: shared weights are stored once."""
+    seen: set[int] = set()
+    result = []
+    for held in layers:
+        result.append([stored for _, stored in held if stored.Buffer() not in seen])
+        seen |= {stored.Buffer() for _, stored in held}
+    return result
+
+
+def shortfall(
+    found: Sequence[LayerPrecision], wanted: Callable[[str], Precision], *, tool: str
+) -> tuple[str, ...]:
+    """Notes on the layers that are not stored as asked, by what they are in.
+
+    Raises UnsupportedError where most of the weights that were to be quantized are still float: a
+    figure of such a file would say nothing about the precision.
+    """
+    other = [layer for layer in found if layer.precision is not wanted(layer.name)]
+    asked = [layer for layer in found if wanted(layer.name) is not Precision.FP32]
+    floats = [layer for layer in other if layer.precision is Precision.FP32]
+    if sum(la.parameters for la in floats) * 2 > sum(la.parameters for la in asked):
+        raise UnsupportedError(
+            f"{tool} leaves most of the weights in float: {_named(floats)}",
+            fix=f"choose another precision, or keep them in float: --exclude '{floats[0].name}'",
+        )
+    notes = []
+    for kind in sorted({layer.precision for layer in other}):
+        here = [layer for layer in other if layer.precision is kind]
+        instead = " or ".join(sorted({wanted(layer.name) for layer in here}))
+        notes.append(f"in {kind}, not {instead}: {_named(here)}")
+    return tuple(notes)
+
+
+def _named(layers: Sequence[LayerPrecision]) -> str:
+    shown = ", ".join(f"{layer.name} ({layer.op})" for layer in layers[:5])
+    return shown if len(layers) <= 5 else f"{shown} and {len(layers) - 5} more"
 
 
 def _weights(model: Any, graph: Any, operator: Any, op: str) -> list[tuple[Any, Any]]:

@@ -17,15 +17,22 @@ from edgekit.backends.keras_graphs import (
     with_batch_of_one,
 )
 from edgekit.backends.keras_model import KerasModel
-from edgekit.backends.tflite_files import open_model, signature_of
+from edgekit.backends.layer_choice import check_changed
+from edgekit.backends.tf_quantization import check_runs, checked, has_loop, tell, unrolled
+from edgekit.backends.tflite_files import op_names, open_model, signature_of
+from edgekit.backends.tflite_layers import layers_of, shortfall
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import ConvertJob
 from edgekit.core.noun import changed
+from edgekit.core.recipe import IoType, LayerPrecision, Quantize
 from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import StepError, UnsupportedError
 
 _KEY = "serving_default"
+_TOOL = "TensorFlow's converter"
+_CAN = "convolutions, fully connected and recurrent layers"
+_UNROLLED = "loops unrolled: TensorFlow's converter cannot quantize them statically"
 _NEEDS_STATIC = "requires element_shape to be static"
 _MISSING_OP = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 _ANY_OP = re.compile(r"'tf\.(\w+)' op")
@@ -35,33 +42,72 @@ def convert(job: ConvertJob) -> Artifact:
     """Write `model.tflite` with a signature that has the source's names, in the source's order.
 
     A free batch axis is kept, save where a loop (LSTM, GRU) needs a size: then it is 1, and a note
-    says so. Raises UnsupportedError naming the op that TFLite has no built-in for, and its layer.
+    says so. A fused pass quantizes on the way. Raises UnsupportedError naming the op that TFLite has
+    no built-in for, and its layer, or the setting that the converter does not have.
     """
     import tensorflow as tf
 
-    model = open_keras(source_of(job.artifact))
-    graph = graph_of(model, job.signature)
-    notes: tuple[str, ...] = ()
-    try:
-        data = _converted(model, graph)
-    except UnsupportedError as error:
-        if _NEEDS_STATIC not in str(error.__cause__) or not has_free_batch(job.signature):
-            raise
-        notes = (_batch_note(job.signature, graph),)
-        graph = graph_of(model, with_batch_of_one(job.signature))
-        data = _converted(model, graph)
+    settings = checked(job.fused)
+    data, graph, notes = _made(open_keras(source_of(job.artifact)), job, settings)
     path = Path(job.folder) / f"model{Format.TFLITE.suffix}"
     path.write_bytes(data)
-    return artifact_of(
-        path,
-        format=Format.TFLITE,
-        signature=_written_signature(path, graph.signature),
-        writer=f"TensorFlow {tf.__version__} TFLite converter",
-        notes=notes,
+    layers: tuple[LayerPrecision, ...] = ()
+    if settings is not None:
+        written = open_model(path)
+        check_runs(path, written, settings)
+        layers = layers_of(written)
+        check_changed(layers, settings, tool=_TOOL, can=_CAN)
+        notes = (*notes, *shortfall(layers, lambda _: settings.precision, tool=_TOOL))
+    return changed(
+        artifact_of(
+            path,
+            format=Format.TFLITE,
+            signature=_written_signature(path, graph.signature, settings),
+            writer=f"TensorFlow {tf.__version__} TFLite converter",
+            notes=notes,
+        ),
+        layers=layers,
     )
 
 
-def _converted(model: KerasModel, graph: Graph) -> bytes:
+def _made(
+    model: KerasModel, job: ConvertJob, settings: Quantize | None
+) -> tuple[bytes, Graph, tuple[str, ...]]:
+    """The file's bytes, the graph they were made of, and what had to be fixed for it."""
+    graph = graph_of(model, job.signature)
+    notes: tuple[str, ...] = ()
+    if settings is not None and settings.precision.needs_calibration and has_loop(graph):
+        graph, notes = _without_loop(model, graph, job)
+    try:
+        return _converted(model, graph, job, settings), graph, notes
+    except UnsupportedError as error:
+        if _NEEDS_STATIC not in str(error.__cause__) or not has_free_batch(job.signature):
+            raise
+        note = _batch_note(job.signature, graph)
+        graph = graph_of(model, with_batch_of_one(job.signature))
+        return _converted(model, graph, job, settings), graph, (note,)
+
+
+def _without_loop(
+    model: KerasModel, graph: Graph, job: ConvertJob
+) -> tuple[Graph, tuple[str, ...]]:
+    """`graph` where the converter makes an LSTM op of the loop, else one that is unrolled."""
+    path = Path(job.folder) / f"float{Format.TFLITE.suffix}"
+    try:
+        path.write_bytes(_converted(model, graph, job, None))
+    except UnsupportedError as error:
+        if _NEEDS_STATIC not in str(error.__cause__):
+            raise
+    else:
+        if "WHILE" not in op_names(open_model(path)):
+            return graph, ()
+    with unrolled(model, graph):
+        return graph_of(model, job.signature), (_UNROLLED,)
+
+
+def _converted(
+    model: KerasModel, graph: Graph, job: ConvertJob, settings: Quantize | None
+) -> bytes:
     """The file's bytes; the graph goes through a SavedModel, which alone keeps names and order.
 
     `from_concrete_functions(..., keras_model)` gives a file that answers NaN: it does not find the
@@ -78,6 +124,8 @@ def _converted(model: KerasModel, graph: Graph) -> bytes:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_KEY])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.allow_custom_ops = False
+        if settings is not None:
+            tell(converter, settings, job, graph.signature)
         try:
             return bytes(converter.convert())
         except ConverterError as error:
@@ -108,7 +156,7 @@ def _batch_note(signature: Signature, graph: Graph) -> str:
     return f"batch axis of {', '.join(names)} fixed to 1: TFLite needs a size for the loop{loop}"
 
 
-def _written_signature(path: Path, wanted: Signature) -> Signature:
+def _written_signature(path: Path, wanted: Signature, settings: Quantize | None) -> Signature:
     """What the file says, in the source's order; raises StepError where it is not what was asked."""
     model = open_model(path)
     custom = _custom_ops(model)
@@ -118,10 +166,18 @@ def _written_signature(path: Path, wanted: Signature) -> Signature:
             fix="change the layers that need them, or convert to onnx",
         )
     found = signature_of(model, _KEY)
+    io = settings.io if settings else IoType.FLOAT
     return Signature(
-        inputs=_matched(wanted.inputs, found.inputs, keep_shape=True),
-        outputs=_matched(wanted.outputs, found.outputs, keep_shape=False),
+        inputs=_matched(_stored(wanted.inputs, io), found.inputs, keep_shape=True),
+        outputs=_matched(_stored(wanted.outputs, io), found.outputs, keep_shape=False),
     )
+
+
+def _stored(specs: Sequence[TensorSpec], io: IoType) -> list[TensorSpec]:
+    """The specs as they are to be in the file: `int8` in place of `float32` where asked for."""
+    if io is IoType.FLOAT:
+        return list(specs)
+    return [changed(s, dtype=io.value) if s.dtype == "float32" else s for s in specs]
 
 
 def _custom_ops(model: Any) -> list[str]:

@@ -16,17 +16,20 @@ import numpy as np
 from edgekit.backends.aeq_rules import reachable, tell
 from edgekit.backends.layer_choice import check_changed, chosen
 from edgekit.backends.tflite_files import op_names, open_model, requantized_signature
-from edgekit.backends.tflite_layers import Layer, layers_of, located_layers
+from edgekit.backends.tflite_layers import Layer, layers_of, located_layers, shortfall
 from edgekit.backends.tflite_ranges import ranges_of
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import OptimizeJob
 from edgekit.core.noun import changed
 from edgekit.core.recipe import IoType, LayerPrecision, Pass, Precision, Quantize, RangeMethod
+from edgekit.core.signature import Signature
 from edgekit.errors import ConfigError, StepError, UnsupportedError
 
+_TOOL = "ai-edge-quantizer"
 _CAN = "convolutions, fully connected layers, embeddings and products with constants"
 _NO_BLOCKS = 32
+_INTEGERS = ("int32", "int64", "bool")
 _SYMMETRY = {Precision.INT8: (None, True, False), Precision.W8A16: (None, True)}
 _OPS = "op_types are those of the file, such as CONV_2D; `edgekit inspect` lists them"
 
@@ -47,14 +50,16 @@ def optimize(job: OptimizeJob) -> Artifact:
     path.write_bytes(data)
     written = open_model(path)
     found = _same_layers(layers, layers_of(written))
-    check_changed(found, settings, tool="ai-edge-quantizer", can=_CAN)
+    check_changed(found, settings, tool=_TOOL, can=_CAN)
+    signature = requantized_signature(job.artifact, written)
+    _check_io(signature, settings)
     return changed(
         artifact_of(
             path,
             format=Format.TFLITE,
-            signature=requantized_signature(job.artifact, written),
+            signature=signature,
             writer=f"ai-edge-quantizer {version('ai-edge-quantizer')}",
-            notes=(*job.artifact.notes, *_notes(found, wanted)),
+            notes=(*job.artifact.notes, *shortfall(found, wanted.__getitem__, tool=_TOOL)),
         ),
         layers=found,
     )
@@ -145,6 +150,17 @@ def _quantized(
     return bytes(result.quantized_model)
 
 
+def _check_io(signature: Signature, settings: Quantize) -> None:
+    """Raise UnsupportedError where the tool gave an input or output another type than asked."""
+    allowed = {"float32" if settings.io is IoType.FLOAT else settings.io.value, *_INTEGERS}
+    for spec in (*signature.inputs, *signature.outputs):
+        if spec.dtype not in allowed:
+            raise UnsupportedError(
+                f"ai-edge-quantizer gave {spec.name!r} the type {spec.dtype}, not {settings.io}",
+                fix="choose inputs and outputs in int8 or float",
+            )
+
+
 def _same_layers(
     before: Sequence[Layer], after: Sequence[LayerPrecision]
 ) -> tuple[LayerPrecision, ...]:
@@ -155,30 +171,3 @@ def _same_layers(
     return tuple(
         changed(now, name=layer.precision.name) for layer, now in zip(before, after, strict=True)
     )
-
-
-def _notes(found: Sequence[LayerPrecision], wanted: Mapping[str, Precision]) -> tuple[str, ...]:
-    """The layers that did not get what was asked; raises where that is most of the weights."""
-    other = [layer for layer in found if layer.precision is not wanted[layer.name]]
-    asked = [layer for layer in found if wanted[layer.name] is not Precision.FP32]
-    floats = [layer for layer in other if layer.precision is Precision.FP32]
-    if sum(la.parameters for la in floats) * 2 > sum(la.parameters for la in asked):
-        raise UnsupportedError(
-            f"most weights would stay in float: ai-edge-quantizer does {_CAN}, not {_named(floats)}",
-            fix=f"choose another precision, or exclude them by name: --exclude '{floats[0].name}'",
-        )
-    kinds = sorted({layer.precision for layer in other})
-    return tuple(
-        f"in {kind}, not {_words({wanted[la.name] for la in here})}: {_named(here)}"
-        for kind in kinds
-        for here in [[layer for layer in other if layer.precision is kind]]
-    )
-
-
-def _named(layers: Sequence[LayerPrecision]) -> str:
-    shown = ", ".join(f"{layer.name} ({layer.op})" for layer in layers[:5])
-    return shown if len(layers) <= 5 else f"{shown} and {len(layers) - 5} more"
-
-
-def _words(precisions: set[Precision]) -> str:
-    return " or ".join(sorted(precisions))
