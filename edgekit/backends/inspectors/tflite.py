@@ -20,6 +20,7 @@ from edgekit.backends.tflite_files import (
     signature_of,
     writer_of,
 )
+from edgekit.backends.tflite_layers import layers_of
 from edgekit.core.artifact import Format
 from edgekit.core.inspection import Inspection, QuantizedTensors
 from edgekit.core.jobs import InspectJob
@@ -29,7 +30,7 @@ _INDEX_DTYPES = frozenset({"int32", "int64", "bool", "string"})
 
 
 def inspect(job: InspectJob) -> Inspection:
-    """Ops, parameters, multiply-accumulates, dtypes and sizes, all from the flatbuffer."""
+    """Ops, layers, parameters, multiply-accumulates, dtypes and sizes, all from the flatbuffer."""
     path = Path(job.artifact.path)
     model = open_model(path)
     names = op_names(model)
@@ -50,6 +51,7 @@ def inspect(job: InspectJob) -> Inspection:
         macs=macs,
         tensors=_tensors(model),
         notes=(*notes, *_custom_notes(custom_ops(model))),
+        layers=layers_of(model),
     )
 
 
