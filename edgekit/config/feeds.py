@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from edgekit.config.fitting import cast, cast_note, check_shape, matched
 from edgekit.config.samples import Data
 from edgekit.core.arrays import Array, Arrays, write_npz
 from edgekit.core.noun import Noun
-from edgekit.core.signature import Signature, TensorSpec, show_shape
+from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import ConfigError, UnsupportedError
 
 SYNTHETIC_ROWS = 8
@@ -39,19 +39,16 @@ def bind(data: Data, signature: Signature) -> tuple[Arrays, tuple[str, ...]]:
     A model with one input also takes the name `x`. Raises ConfigError with both shapes where they
     do not fit, and where a value would change by more than rounding to the model's dtype.
     """
-    notes: list[str] = []
+    notes = list(data.notes)
     arrays: Arrays = {}
+    origin = str(data.origin)
+    names = matched(data.inputs, signature, origin)
     for spec in signature.inputs:
-        array = _find(data, spec, signature)
-        _check_shape(array, spec, data.origin)
-        arrays[spec.name], note = _cast(array, spec, data.origin)
-        notes += note
-    unused = set(data.inputs) - set(arrays) - ({"x"} if len(signature.inputs) == 1 else set())
-    if unused:
-        raise ConfigError(
-            f"{data.origin} has arrays the model does not take: {', '.join(sorted(unused))}",
-            fix=f"the model's inputs are: {', '.join(s.name for s in signature.inputs)}",
-        )
+        array = data.inputs[names[spec.name]]
+        check_shape(array.shape, spec, origin, shape_fix=data.shape_fix)
+        arrays[spec.name], exact = cast(array, spec, origin)
+        if array.dtype != arrays[spec.name].dtype:
+            notes.append(cast_note(spec, array.dtype, exact=exact))
     return arrays, tuple(notes)
 
 
@@ -171,61 +168,3 @@ def _filled(array: Array, rows: int) -> Array:
     if array.shape[0] >= rows:
         return array[:rows]
     return np.concatenate([array, np.repeat(array[-1:], rows - array.shape[0], axis=0)])
-
-
-def _find(data: Data, spec: TensorSpec, signature: Signature) -> Array:
-    if spec.name in data.inputs:
-        return data.inputs[spec.name]
-    if len(signature.inputs) == 1 and "x" in data.inputs:
-        return data.inputs["x"]
-    raise ConfigError(
-        f"{data.origin} has no array for input {spec.name!r} (arrays: {', '.join(data.inputs)})",
-        fix=f"name the arrays: {', '.join(s.name for s in signature.inputs)}",
-    )
-
-
-def _check_shape(array: Array, spec: TensorSpec, origin: Path) -> None:
-    if spec.shape is None or _fits(array.shape, spec.shape):
-        return
-    if array.ndim == len(spec.shape) + 1 and _fits(array.shape[1:], spec.shape):
-        return
-    fix = "give arrays of the model's shape, already preprocessed"
-    for order in itertools.permutations(range(1, array.ndim)):
-        moved = (array.shape[0], *(array.shape[i] for i in order))
-        if array.ndim == 4 and moved[1:] != array.shape[1:] and _fits(moved, spec.shape):
-            fix = (
-                f"the axes may be in another layout: transpose the array by (0, {str(order)[1:-1]})"
-            )
-            break
-    raise ConfigError(
-        f"{origin}: input {spec.name!r} has shape {array.shape}, the model takes {show_shape(spec.shape)}",
-        fix=fix,
-    )
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    """Whether `shape` is one the model takes; the first axis counts samples, whatever the batch."""
-    return len(shape) == len(wanted) and all(
-        n == w or w is None or i == 0 for i, (n, w) in enumerate(zip(shape, wanted, strict=True))
-    )
-
-
-def _cast(array: Array, spec: TensorSpec, origin: Path) -> tuple[Array, list[str]]:
-    wanted = np.dtype(spec.dtype)
-    if array.dtype == wanted:
-        return array, []
-    if array.dtype.kind not in "fiub" or wanted.kind not in "fiub":
-        raise ConfigError(
-            f"{origin}: input {spec.name!r} is {array.dtype}, the model takes {wanted}",
-            fix="give numbers",
-        )
-    result = array.astype(wanted)
-    if wanted.kind != "f" and not np.array_equal(result.astype(array.dtype), array):
-        raise ConfigError(
-            f"{origin}: input {spec.name!r} is {array.dtype} and its values do not fit {wanted}",
-            fix=f"give the array as {wanted}",
-        )
-    exact = np.array_equal(result.astype(array.dtype), array, equal_nan=array.dtype.kind == "f")
-    return result, [
-        f"input {spec.name}: {array.dtype} samples were {'taken' if exact else 'rounded'} as {wanted}"
-    ]

@@ -119,11 +119,14 @@ class Preprocess(Noun):
     """How image and sound files become arrays, as data.
 
     Images: resize to `size` (height, width), crop the centre to `crop`, then (value * `scale` -
-    mean) / std per channel, in `layout` and `dtype`. Sound: value * `scale`, mono.
+    mean) / std per channel of 0..255, in `layout` (nhwc, nchw, nhw) and `dtype`. With `keep_aspect`
+    the image covers `size` unstretched and what stands over is cut. `color` is rgb, bgr or grey.
+    Sound: -1..1 times `scale`, mono, in layout nt, ntc or nct; its rate has to be `sample_rate_hz`.
     """
 
     size: tuple[int, int] | None = None
     crop: tuple[int, int] | None = None
+    keep_aspect: bool = False
     color: str = "rgb"
     scale: float = 1.0
     mean: tuple[float, ...] = ()
