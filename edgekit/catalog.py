@@ -256,6 +256,9 @@ BUILTIN: tuple[Backend, ...] = (
         requires=("torch", "executorch"),
         extra="executorch",
         environment=_TORCH,
+        precisions=(Precision.FP16, Precision.INT8, Precision.DYNAMIC),
+        ranges=tuple(RangeMethod),
+        per_layer=True,
     ),
     Backend(
         name="pt2_to_torchscript",

@@ -20,6 +20,7 @@ class Runner:
     def __init__(self, path: Path, program: Program, *, num_threads: int) -> None:
         native = _native()
         _check_backends(program, native)
+        _load_quantized_kernels(program, native)
         # The pool takes every core unless told otherwise, and is one for the whole process.
         native._unsafe_reset_threadpool(num_threads)  # noqa: SLF001 - the only setting there is
         try:
@@ -85,6 +86,16 @@ def _check_kernels(program: Program, native: Any) -> None:
             f"ExecuTorch's runtime has no kernel for: {', '.join(absent)}",
             fix="write the model without these ops, or build a runtime that has them",
         )
+
+
+def _load_quantized_kernels(program: Program, native: Any) -> None:
+    """Load the kernels of the quantize and dequantize ops where a program calls some of its own.
+
+    They lie in a library that the runtime does not load by itself.
+    """
+    absent = missing_kernels(program, native._get_operator_names())  # noqa: SLF001 - as below
+    if any(name.startswith("quantized_decomposed::") for name in absent):
+        import executorch.kernels.quantized  # noqa: F401 - loading it registers them
 
 
 def missing_kernels(program: Program, present: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,13 @@ import torch
 from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 from torch._export.verifier import SpecViolationError
 
+from edgekit.backends.calibration_rows import calibration_rows
 from edgekit.backends.executorch_runtime import Runner
 from edgekit.backends.graph_passes import fold_constants, make_contiguous
+from edgekit.backends.half_graphs import in_half
+from edgekit.backends.layer_choice import check_changed
 from edgekit.backends.programs import (
+    Program,
     Tensors,
     examples,
     export_program,
@@ -26,7 +30,8 @@ from edgekit.backends.pte_files import SIGNATURE_METHOD, read_program, signature
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import ConvertJob
-from edgekit.core.noun import to_json
+from edgekit.core.noun import changed, to_json
+from edgekit.core.recipe import LayerPrecision, Precision, Quantize
 from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import ConfigError, MalformedError, UnsupportedError
 
@@ -94,6 +99,7 @@ def _lowered(
     notes: tuple[str, ...] = (),
 ) -> Artifact:
     program = export_program(module, given, wanted, most=_most(wanted, job.options))
+    program, layers, told = _passed(job, program, given, wanted)
     signature = Signature(
         inputs=tuple(_named(spec, spec.shape) for spec in wanted.inputs),
         outputs=_outputs(program, wanted.outputs),
@@ -107,13 +113,67 @@ def _lowered(
         raise ValueError("lowering made a constant of the axis") from error
     names = [spec.name for spec in checked.inputs]
     Runner(path, written, num_threads=1).run([tensor.numpy() for tensor in given], names)
-    return artifact_of(
+    artifact = artifact_of(
         path,
         format=Format.EXECUTORCH,
         signature=checked,
         writer=f"executorch {metadata.version('executorch')}",
-        notes=(*job.artifact.notes, *notes, *bounds),
+        notes=(*job.artifact.notes, *notes, *told, *bounds),
     )
+    return changed(artifact, layers=layers)
+
+
+def _passed(
+    job: ConvertJob, program: Program, given: Tensors, wanted: Signature
+) -> tuple[Program, tuple[LayerPrecision, ...], tuple[str, ...]]:
+    """The program after the pass that is fused, the layers it has now, and notes about them."""
+    if job.fused is None:
+        return program, (), ()
+    if not isinstance(job.fused, Quantize):
+        raise UnsupportedError(
+            "ExecuTorch programs are not fine-tuned here", fix="quantize with --precision int8"
+        )
+    if job.options.get("delegate", DELEGATES[0]) != DELEGATES[0]:
+        raise UnsupportedError(
+            f"{job.fused.precision} is computed by the xnnpack delegate, and portable was asked for",
+            fix="leave out delegate = portable, or convert with --precision fp32",
+        )
+    if job.fused.precision is Precision.FP16:
+        module, layers = in_half(program, job.fused)
+        layers, told = _as_stored(layers, job.fused)
+    else:
+        from edgekit.backends.pt2e import quantized  # three seconds that float32 does not need
+
+        made = quantized(program, job.fused, given, _calibration(job, wanted))
+        module, layers, told = made.module, made.layers, made.notes
+    again = export_program(module, given, wanted, most=_most(wanted, job.options))
+    return again, layers, told
+
+
+def _as_stored(
+    layers: Sequence[LayerPrecision], settings: Quantize
+) -> tuple[tuple[LayerPrecision, ...], tuple[str, ...]]:
+    """The layers of an fp16 program as they are in the file; backends/xnnpack/operators/op_conv2d.py."""
+    stored = tuple(
+        changed(layer, precision=Precision.FP32) if "conv" in layer.op else layer
+        for layer in layers
+    )
+    check_changed(stored, settings, tool="XNNPACK", can="linear layers: others are float32 on disk")
+    if stored == tuple(layers):
+        return stored, ()
+    return stored, (
+        "XNNPACK keeps the weights of convolutions in float32, and computes in float16",
+    )
+
+
+def _calibration(job: ConvertJob, wanted: Signature) -> Iterator[Tensors]:
+    if job.calibration is None:
+        raise UnsupportedError(
+            "int8 takes the ranges of activations from samples, and there are none",
+            fix="give --calibration-data",
+        )
+    for row in calibration_rows(job.calibration, wanted):
+        yield tuple(torch.from_numpy(row[spec.name]) for spec in wanted.inputs)
 
 
 def _most(signature: Signature, options: dict[str, str]) -> int:

@@ -1,0 +1,74 @@
+"""The layers of a graph by the names their user gave them, and what they are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from edgekit.backends.layer_folding import LAYERS, constant, origin
+from edgekit.core.recipe import LayerPrecision, Precision
+
+_RECURRENT = frozenset(
+    {
+        torch.ops.aten.lstm.input,
+        torch.ops.aten.gru.input,
+        torch.ops.aten.rnn_tanh.input,
+        torch.ops.aten.rnn_relu.input,
+    }
+)
+_STORED = {
+    torch.float16: Precision.FP16,
+    torch.bfloat16: Precision.BF16,
+    torch.float32: Precision.FP32,
+}
+
+
+def layer_names(module: GraphModule) -> dict[str, str]:
+    """The layer's name for each node that is one: its weight's owner, such as `layer1.0.conv1`.
+
+    Calls that share a weight are one layer. Where an owner has several weights, they tell.
+    """
+    origins = {
+        node.name: origin(node.args[1])
+        for node in module.graph.nodes
+        if node.target in LAYERS and constant(module, node.args[1]) is not None
+    }
+    owners = [path.rpartition(".")[0] for path in set(origins.values())]
+    return {
+        node: owner if owner and owners.count(owner) == 1 else path
+        for node, path in origins.items()
+        for owner in [path.rpartition(".")[0]]
+    }
+
+
+def stored_layers(module: GraphModule, names: Mapping[str, str]) -> Iterator[LayerPrecision]:
+    """Every layer in `names` and every recurrent one, as the graph has it now."""
+    seen: set[str] = set()
+    for node in module.graph.nodes:
+        kind = str(node.target).partition(".")[2].partition(".")[0]
+        if node.target in _RECURRENT:
+            weights = [constant(module, value) for value in node.args[2]]
+            yield LayerPrecision(
+                name=node.name,
+                op=kind,
+                precision=_STORED[weights[0].dtype],
+                parameters=sum(weight.numel() for weight in weights),
+            )
+        name = names.get(node.name)
+        if name is not None and name not in seen:
+            seen.add(name)
+            weight, precision = _weight(module, node)
+            yield LayerPrecision(name=name, op=kind, precision=precision, parameters=weight.numel())
+
+
+def _weight(module: GraphModule, layer: Node) -> tuple[Any, Precision]:
+    given, weight = layer.args[:2]
+    if "dequantize" not in str(weight.target):
+        value = constant(module, weight)
+        return value, _STORED[value.dtype]
+    is_dynamic = isinstance(given.args[1], Node)  # its scale is worked out at each call
+    precision = Precision.DYNAMIC if is_dynamic else Precision.INT8
+    return constant(module, weight.args[0]), precision
