@@ -8,7 +8,7 @@ from edgekit.core.artifact import Artifact, Format, ModelSource
 from edgekit.core.calibration import Calibration
 from edgekit.core.noun import Noun
 from edgekit.core.recipe import Pass
-from edgekit.core.signature import Signature
+from edgekit.core.signature import Signature, TensorSpec
 
 
 class LoadJob(Noun, tag="load"):
@@ -89,7 +89,7 @@ class ScoreJob(Noun, tag="score"):
     `outputs` are `.npz` files keyed by output name; `labels` is one keyed by output name, `y` for
     labels that name none. The answer is one tuple per file, more being better: the metric on all
     samples, then on `resamples` draws of as many samples with replacement, the same for every file,
-    NaN where the metric cannot be worked out on a draw; fewer where they take too long.
+    None where the metric is not a number on a draw; fewer where they take too long.
     """
 
     metric: str
@@ -101,7 +101,20 @@ class ScoreJob(Noun, tag="score"):
     seed: int = 0
 
 
-Job = LoadJob | ConvertJob | OptimizeJob | RunJob | InspectJob | ScoreJob
+class SamplesJob(Noun, tag="samples"):
+    """Call the user's own `module:function`, found in `module_path`, and write what it yields.
+
+    `inputs` are the model's: they tell a sample from a batch of samples. At most `limit` are taken.
+    """
+
+    function: str
+    inputs: tuple[TensorSpec, ...]
+    limit: int
+    folder: str
+    module_path: str | None = None
+
+
+Job = LoadJob | ConvertJob | OptimizeJob | RunJob | InspectJob | ScoreJob | SamplesJob
 
 
 class Order(Noun):

@@ -157,12 +157,12 @@ def _numbers(metric: Metric, expected: Arrays, actual: Arrays, asked: Asked) -> 
 
 def _target(metric: Metric, expected: Arrays, asked: Asked) -> tuple[str, Array, str]:
     """The output, what it should be, and a word on that: labels that fit, else the input."""
-    if asked.labels:
+    truth = next(iter(asked.labels.values()), None)
+    if truth is not None and (truth.dtype.kind == "f" or metric is not Metric.MSE):
         name = _labelled_output(metric, asked).origin
-        truth = next(iter(asked.labels.values()))
         if truth.size == expected[name].size and truth.dtype.kind in "fiub":
             return name, truth, ""
-    if not asked.labels or metric is Metric.MSE:
+    if truth is None or metric is Metric.MSE:
         twins = [
             (name, i)
             for name, output in expected.items()

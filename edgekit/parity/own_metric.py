@@ -17,15 +17,16 @@ from edgekit.errors import ConfigError
 _TIME_LIMIT_S = 60.0
 
 OwnMetric = Callable[[Arrays, Arrays], float]
+Scores = tuple[tuple[float | None, ...], ...]
 
 
-def score(job: ScoreJob) -> tuple[tuple[float, ...], ...]:
+def score(job: ScoreJob) -> Scores:
     """`metric(outputs, labels) -> float` for each side; both arguments are dicts of arrays."""
     metric = _found(job)
     labels = read_npz(job.labels)
     sides = [read_npz(path) for path in job.outputs]
     rows = len(next(iter(labels.values())))
-    values = [tuple(float(metric(outputs, labels)) for outputs in sides)]
+    values = [tuple(_number(metric(outputs, labels)) for outputs in sides)]
     for drawn in _draws(rows, job):
         truth = _taken(labels, drawn, rows)
         values.append(tuple(_on_draw(metric, _taken(s, drawn, rows), truth) for s in sides))
@@ -62,9 +63,14 @@ def _taken(arrays: Arrays, drawn: Array, rows: int) -> Arrays:
     }
 
 
-def _on_draw(metric: OwnMetric, outputs: Arrays, labels: Arrays) -> float:
-    """NaN where a draw lacks what the metric needs, such as rows of a second class."""
+def _on_draw(metric: OwnMetric, outputs: Arrays, labels: Arrays) -> float | None:
+    """None where a draw lacks what the metric needs, such as rows of a second class."""
     try:
-        return float(metric(outputs, labels))
+        return _number(metric(outputs, labels))
     except (ValueError, ArithmeticError):
-        return math.nan
+        return None
+
+
+def _number(value: float) -> float | None:
+    """The value; None where it is none, because JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None

@@ -151,12 +151,12 @@ class Cell:
                 environment=backend.environment,
             )
 
-    def score(self, job: ScoreJob) -> tuple[tuple[float, ...], ...]:
+    def score(self, job: ScoreJob) -> tuple[tuple[float | None, ...], ...]:
         """Score outputs with the user's own metric, on all samples and on resamples."""
         with self.draft.step(Stage.COMPARE, f"score with {job.metric}", "own_metric"):
             return self._workers.call(
                 job,
-                tuple[tuple[float, ...], ...],
+                tuple[tuple[float | None, ...], ...],
                 entry="edgekit.parity.own_metric:score",
                 environment={},
                 own=True,

@@ -22,10 +22,11 @@ from edgekit.core.target import Budget, Target
 from edgekit.errors import StepError, UnsupportedError
 from edgekit.parity.budget import check_budget
 from edgekit.parity.compare import compare, left_to_the_task
+from edgekit.parity.kernels import CURE
 from edgekit.parity.latency import latency_of
 from edgekit.parity.tolerance import Tolerances
 from edgekit.pipeline.cell import Cell
-from edgekit.pipeline.doubts import FIX, doubts
+from edgekit.pipeline.doubts import doubts
 from edgekit.pipeline.draft import reported
 from edgekit.pipeline.score import Sides, accuracy_of, classified, missed
 
@@ -182,7 +183,7 @@ def _judged(
 ) -> CellReport:
     draft = cell.draft
     if doubt:
-        draft.notes.append(f"{doubt}; {FIX}")
+        draft.notes.append(f"{doubt}; {CURE}")
     if not parity.ok:
         worst = next(output for output in parity.outputs if not output.ok)
         doubted = f"; {doubt}" if doubt and not worst.broken else ""
@@ -196,13 +197,13 @@ def _judged(
             Outcome.PARITY_FAILED,
             Reason(
                 message=f"output {worst.name}: {worst.reason}{doubted}",
-                fix=FIX if doubted else fix,
+                fix=CURE if doubted else fix,
             ),
         )
     verdict = missed(accuracy) if accuracy else None
     if verdict and verdict[0] is Outcome.ACCURACY_FAILED:
         outcome, reason = verdict
-        return draft.report(outcome, changed(reason, fix=FIX) if doubt else reason)
+        return draft.report(outcome, changed(reason, fix=CURE) if doubt else reason)
     late = over_budget(cell)
     if late:
         return draft.report(Outcome.OVER_BUDGET, late)

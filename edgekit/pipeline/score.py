@@ -132,7 +132,7 @@ def _own_metric(cell: Cell, metric: str, sides: Sides, proof: Proof) -> Compared
         write_npz(path, arrays)
     truth = cell.folder / "labels.npz"
     write_npz(truth, {name or "y": array for name, array in sides.labels.items()})
-    source, own = cell.score(
+    answers = cell.score(
         ScoreJob(
             metric=metric,
             outputs=tuple(map(str, paths)),
@@ -143,10 +143,11 @@ def _own_metric(cell: Cell, metric: str, sides: Sides, proof: Proof) -> Compared
             seed=proof.seed,
         )
     )
+    source, own = (np.array(values, np.float64) for values in answers)  # None becomes NaN
     return from_draws(
-        (source[0], own[0]),
-        (np.array(source[1:]), np.array(own[1:])),
+        (float(source[0]), float(own[0])),
+        (source[1:], own[1:]),
         samples=len(next(iter(sides.labels.values()))),
         lower_is_better=False,
-        of_classes=min(source[0], own[0]) >= 0 and max(source[0], own[0]) <= 1,
+        of_classes=bool(min(source[0], own[0]) >= 0 and max(source[0], own[0]) <= 1),
     )
