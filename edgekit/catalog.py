@@ -303,7 +303,7 @@ BUILTIN: tuple[Backend, ...] = (
         needs_features=("vnni", "arm64"),  # the sums of other CPUs saturate
     ),
     Backend(
-        name="ort_static_reduced",
+        name="ort_static_unsigned",
         kind=Kind.OPTIMIZER,
         entry="edgekit.backends.optimizers.ort_quantize:static",
         reads=(Format.ONNX,),
@@ -311,6 +311,19 @@ BUILTIN: tuple[Backend, ...] = (
         requires=("onnx", "onnxruntime"),
         extra="onnx",
         precisions=(Precision.INT8, Precision.W8A16),
+        ranges=tuple(RangeMethod),
+        per_layer=True,
+        options={"weights": "uint8"},
+    ),
+    Backend(
+        name="ort_static_reduced",
+        kind=Kind.OPTIMIZER,
+        entry="edgekit.backends.optimizers.ort_quantize:static",
+        reads=(Format.ONNX,),
+        writes=Format.ONNX,
+        requires=("onnx", "onnxruntime"),
+        extra="onnx",
+        precisions=(Precision.INT8,),
         ranges=tuple(RangeMethod),
         per_layer=True,
         options={"reduce_range": "true"},
@@ -327,6 +340,7 @@ BUILTIN: tuple[Backend, ...] = (
         ranges=tuple(RangeMethod),
         per_layer=True,
         options={"activations": "int8"},
+        needs_features=("vnni", "arm64"),  # the sums of other CPUs saturate
     ),
     Backend(
         name="ort_dynamic",

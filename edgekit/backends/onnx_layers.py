@@ -92,7 +92,7 @@ def layers_of(model: Any) -> tuple[LayerPrecision, ...]:
         LayerPrecision(
             name=name,
             op=node.op_type,
-            precision=_precision(node, wires),
+            precision=precision_in(node, wires),
             parameters=_parameters(node, wires),
         )
         for name, node, wires in named_layers(model)
@@ -161,7 +161,8 @@ def _name(node: Any, wires: Wires) -> str:
     return node.name or f"{node.op_type}:{node.output[0]}"
 
 
-def _precision(node: Any, wires: Wires) -> Precision:
+def precision_in(node: Any, wires: Wires) -> Precision:
+    """What the layer `node` is stored in, and computed in where that is less than float."""
     if node.op_type in _DYNAMIC:
         return Precision.DYNAMIC
     if node.op_type in _STATIC:

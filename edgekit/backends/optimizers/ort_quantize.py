@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from onnx import TensorProto
+
 from edgekit.backends.layer_choice import chosen
 from edgekit.backends.onnx_layers import Wires, layers_of, weights_of
 from edgekit.backends.onnx_passes import (
@@ -58,8 +60,8 @@ _STATIC = (Precision.INT8, Precision.W8A16)
 def static(job: OptimizeJob) -> Artifact:
     """8-bit weights, activations in 8 or 16 bits by ranges from calibration samples.
 
-    Options: `activations` (uint8 or int8) of the 8-bit layers, `reduce_range` ("true": weights in 7
-    bits, whose products cannot saturate the 16-bit sums of x86 CPUs without VNNI).
+    Options: `activations` and `weights` (uint8 or int8) of the 8-bit layers, `reduce_range` ("true":
+    weights in 7 bits). With uint8 weights or in 7 bits nothing saturates, on any CPU (`onnx_hazards`).
     """
     settings = quantize_settings(job)
     check_float_io(settings)
@@ -76,40 +78,60 @@ def static(job: OptimizeJob) -> Artifact:
 def dynamic(job: OptimizeJob) -> Artifact:
     """8-bit weights of MatMul, Gemm and LSTM; their activations are quantized as they come.
 
-    Weights are int8, but uint8 where the target is x86 without VNNI: kernels for int8 weights saturate
-    there (see `onnx_hazards`), and int8 in 7 bits is 3 to 8 dB worse.
+    Where the target is x86 without VNNI, kernels for int8 weights saturate (see `onnx_hazards`):
+    there products get uint8 weights, which are as exact, and an LSTM weights in 7 bits.
     """
-    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
-    from onnxruntime.quantization.quant_utils import QuantizationMode, QuantType
-
     settings = quantize_settings(job)
     check_float_io(settings)
     model = opened(job)
     wanted = chosen(settings, [layer.name for layer in layers_of(model)])
     check_mix(wanted, (Precision.DYNAMIC,))
+    ops = _known_ops(settings.op_types, DYNAMIC_OPS) or DYNAMIC_OPS
+    floats = [name for name, precision in wanted.items() if precision is Precision.FP32]
     model = prepared(model, job.folder)
     split_products(model)
+    if {"vnni", "arm64"} & set(job.features):
+        model = _with_dynamic(model, settings, ops=ops, floats=floats)
+    else:
+        model = _with_dynamic(model, settings, ops=("LSTM",), floats=floats, is_reduced=True)
+        others = [op for op in ops if op != "LSTM"]
+        model = _with_dynamic(model, settings, ops=others, floats=floats, weights="QUInt8")
+    restore_names(model, wanted)
+    return finished(job, model, tool=_TOOL, can=", ".join(ops))
+
+
+def _with_dynamic(
+    model: Any,
+    settings: Quantize,
+    *,
+    ops: Collection[str],
+    floats: Collection[str],
+    weights: str = "QInt8",
+    is_reduced: bool = False,
+) -> Any:
+    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+    from onnxruntime.quantization.quant_utils import QuantizationMode, QuantType
+
+    if not any(node.op_type in ops for node in model.graph.node):
+        return model
     del model.graph.value_info[:]  # the shapes of before; the quantizer infers them again
-    ops = _known_ops(settings.op_types, DYNAMIC_OPS) or DYNAMIC_OPS
-    is_exact = bool({"vnni", "arm64"} & set(job.features))
     quantizer = ONNXQuantizer(
         model,
         settings.per_channel,
-        False,  # noqa: FBT003 (reduce_range)
+        is_reduced,
         QuantizationMode.IntegerOps,
         False,  # noqa: FBT003 (static)
-        QuantType.QInt8 if is_exact else QuantType.QUInt8,
+        QuantType[weights],
         QuantType.QUInt8,
         None,
         [],
-        [name for name, precision in wanted.items() if precision is Precision.FP32],
+        list(floats),
         list(ops),
-        {"MatMulConstBOnly": True},
+        # Shapes behind an op of onnxruntime's own are not known; floats is what these ops make.
+        {"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
     )
     quantizer.quantize_model()
-    result = quantizer.model.model
-    restore_names(result, wanted)
-    return finished(job, result, tool=_TOOL, can=", ".join(ops))
+    return quantizer.model.model
 
 
 def _quantizer(
@@ -136,7 +158,7 @@ def _quantizer(
         model,
         settings.per_channel,
         job.options.get("reduce_range") == "true",
-        QuantType.QInt8,
+        QuantType.QUInt8 if job.options.get("weights") == "uint8" else QuantType.QInt8,
         kind,
         tensors_data(ranges),
         [],
