@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def specs_of(data: Data) -> tuple[TensorSpec, ...]:
 
 
 def synthetic(
-    signature: Signature, *, seed: int, rows: int = SYNTHETIC_ROWS, size: int = 0
+    signature: Signature, *, seed: int | Sequence[int], rows: int = SYNTHETIC_ROWS, size: int = 0
 ) -> Arrays:
     """Made-up inputs: floats N(0, 1), integers 0 or 1 (safe as token ids), booleans at random.
 

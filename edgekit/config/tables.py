@@ -54,11 +54,7 @@ def parquet_table(path: Path) -> Table:
     def blocks(selection: Selection) -> Iterator[Arrays]:
         return picked(_parquet_chunks(parquet, path, selection.rows), selection)
 
-    table = joined(series, str(path), blocks=blocks)
-    if LABEL not in series or sample[LABEL].dtype.kind != "U":
-        return table
-    # The width of text is that of the longest label, which the first row does not tell.
-    return dataclasses.replace(table, series={**series, LABEL: _plain(rows, (), np.dtype(object))})
+    return joined(series, str(path), blocks=blocks)
 
 
 def _plain(count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Series:
