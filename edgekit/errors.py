@@ -34,7 +34,7 @@ _MEANINGS = {
     ExitCode.UNSUPPORTED: "unsupported model, op or route",
     ExitCode.STEP_FAILED: "a step failed, crashed or timed out",
     ExitCode.PARITY: "numeric parity failed",
-    ExitCode.ACCURACY: "accuracy budget missed",
+    ExitCode.ACCURACY: "accuracy budget missed, or inconclusive under --strict",
     ExitCode.BUDGET: "size, latency, memory or delegation budget missed",
     ExitCode.UNAVAILABLE: "extra, tool or device unavailable",
     ExitCode.REFUSED: "refused: the input would run code, or is malformed",

@@ -197,6 +197,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         kinds = [_type(kind) for kind in schema["anyOf"] if kind.get("type") != "null"]
         return " or ".join(kinds)
+    if "prefixItems" in schema:
+        return " and ".join(_type(item) + _or_null(item) for item in schema["prefixItems"])
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}" + _or_null(schema["items"])
     if schema.get("type") == "object":
