@@ -39,9 +39,13 @@ def max_rel_diff(expected: Floats, actual: Floats) -> float | None:
 
 
 def kl_divergence(expected: Floats, actual: Floats) -> float:
-    """Mean over rows of sum e ln(e / a), in nats; chances below 1e-12 count as 1e-12."""
-    e, a = np.maximum(expected, _LEAST_CHANCE), np.maximum(actual, _LEAST_CHANCE)
-    return float((expected * np.log(e / a)).sum(axis=1).mean())
+    """Mean over rows of sum e ln(e / a), in nats, 0 or more.
+
+    Chances below 1e-12 count as 1e-12, and rows as if they added up to 1.
+    """
+    e, a = (np.maximum(side, _LEAST_CHANCE) for side in (expected, actual))
+    e, a = (side / side.sum(axis=1, keepdims=True) for side in (e, a))
+    return max(float((e * np.log(e / a)).sum(axis=1).mean()), 0.0)
 
 
 def looks_like_probabilities(array: Array, *, within: float = 1e-3) -> bool:

@@ -86,6 +86,7 @@ def prove(
         min_agreement=proof.min_agreement,
     )
     sides = Sides(
+        real=inputs.evidence is Evidence.REAL,
         inputs=inputs.arrays,
         labels=inputs.data.labels if inputs.data else {},
         expected=_outputs(expected, feed),

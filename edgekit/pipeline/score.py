@@ -25,8 +25,9 @@ _OWN_RESAMPLES = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sides:
-    """What both sides answered to the same inputs, by the source's names."""
+    """What both sides answered to the same inputs, by the source's names; `real` if not made up."""
 
+    real: bool
     inputs: Arrays
     labels: Mapping[str, Array]
     expected: Arrays
@@ -41,12 +42,13 @@ def accuracy_of(cell: Cell, artifact: Artifact, sides: Sides, proof: Proof) -> A
     limit = AccuracyLimit(
         min_accuracy=proof.min_accuracy, max_drop=proof.max_drop, drop_type=proof.drop_type
     )
-    if not sides.labels and not (proof.task or proof.metric):
-        if limit.min_accuracy is None and limit.max_drop is None:
+    asks = limit.min_accuracy is not None or limit.max_drop is not None
+    if not sides.real or (not sides.labels and not (proof.task or proof.metric)):
+        if not asks and (sides.real or proof.metric is None):
             return None
         raise ConfigError(
-            "--min-accuracy and --max-drop need labels, or a --task that needs none",
-            fix="add `y` to the --eval-data",
+            "--metric, --min-accuracy and --max-drop need real samples, and labels but for some tasks",
+            fix="give --eval-data with `y`, or say what the model is for: --task",
         )
     if proof.metric and ":" in proof.metric:
         return judge(proof.metric, _own_metric(cell, proof.metric, sides, proof), limit, sides=None)

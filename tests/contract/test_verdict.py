@@ -109,3 +109,12 @@ def test_a_metric_of_ones_own_is_resampled_in_its_child(forest: Forest, tmp_path
 def test_a_task_that_the_outputs_do_not_fit_is_a_question(forest: Forest) -> None:
     with pytest.raises(ConfigError, match="compares an output with the input of its shape"):
         forest.judged(task=Task.RECONSTRUCTION)
+
+
+@pytest.mark.parametrize("proof", [{"max_drop": 0.1}, {"metric": "top1"}])
+def test_made_up_samples_are_no_ground_for_a_task_metric(
+    proof: dict[str, object], sample_models: Path, convert_model: ConvertModel
+) -> None:
+    model = sample_models / "digits_forest" / "built" / "digits_forest.skops"
+    with pytest.raises(ConfigError, match="need real samples"):
+        convert_model(model, to="onnx", proof={"task": Task.CLASSIFICATION, **proof})

@@ -7,9 +7,9 @@ import pytest
 
 from edgekit.core.arrays import Array
 from edgekit.core.measured import Evidence, Parity
-from edgekit.core.recipe import Precision
+from edgekit.core.recipe import LayerPrecision, Precision
 from edgekit.parity.compare import compare, left_to_the_task
-from edgekit.parity.tolerance import Tolerances
+from edgekit.parity.tolerance import Tolerances, stored_precision
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.standard_normal((6, 4)).astype(np.float32)
@@ -186,6 +186,15 @@ def test_a_quantized_output_is_held_to_a_signal_to_noise_ratio(
     bad = judged({"y": SCORES}, {"y": noisy(least - 0.5)}, quantized).outputs[0]
     assert not bad.ok
     assert f"sqnr {least - 0.5:.1f} dB is below {least} dB" in bad.reason
+
+
+def test_an_artifact_is_held_to_the_coarsest_precision_of_its_layers() -> None:
+    def layers(*precisions: Precision) -> tuple[LayerPrecision, ...]:
+        return tuple(LayerPrecision(name="l", op="Conv", precision=p) for p in precisions)
+
+    assert stored_precision(()) is Precision.FP32
+    assert stored_precision(layers(Precision.FP32, Precision.FP16)) is Precision.FP16
+    assert stored_precision(layers(Precision.INT8, Precision.FP32, Precision.W8)) is Precision.INT8
 
 
 def test_half_floats_may_be_off_by_a_hundredth_of_the_range() -> None:
