@@ -269,6 +269,8 @@ BUILTIN: tuple[Backend, ...] = (
         requires=("torch",),
         extra="torch",
         environment=_TORCH,
+        precisions=(Precision.FP16, Precision.BF16, Precision.DYNAMIC),
+        per_layer=True,
     ),
     Backend(
         name="aeq_quantize",

@@ -12,7 +12,7 @@ from edgekit.backends.graph_passes import fold_constants
 from edgekit.backends.layer_choice import check_changed
 from edgekit.backends.layer_folding import fold_layers
 from edgekit.backends.programs import Program
-from edgekit.backends.torch_layers import layer_names, stored_layers
+from edgekit.backends.torch_layers import check_settings, layer_names, stored_layers
 from edgekit.core.recipe import LayerPrecision, Precision, Quantize
 from edgekit.errors import UnsupportedError
 
@@ -28,12 +28,14 @@ def in_half(program: Program, settings: Quantize) -> tuple[Any, tuple[LayerPreci
     Batch norm is folded first: a delegate that folds it later keeps those weights in float32. Raises
     UnsupportedError for single layers in float32, and where there is no layer.
     """
+    check_settings(settings, tool=f"a program in {settings.precision}")
     if settings.exclude or settings.rules:
         raise UnsupportedError(
             f"{settings.precision} is for the whole program here, not for single layers",
             fix="leave out exclude and rules, or keep layers in float with --precision int8",
         )
     module = program.run_decompositions({}).module(check_guards=False)
+    module._forward_pre_hooks.clear()  # noqa: SLF001 - they compare shapes; torch.jit cannot trace it
     fold_layers(module)
     fold_constants(module)  # drops the weights that are not read any more
     _compute_in(module, _DTYPES[settings.precision])

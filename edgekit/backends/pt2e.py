@@ -13,9 +13,9 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from edgekit.backends.layer_choice import check_changed, chosen
 from edgekit.backends.layer_folding import LAYERS, constant, fold_layers
 from edgekit.backends.programs import Tensors
-from edgekit.backends.torch_layers import layer_names, stored_layers
+from edgekit.backends.torch_layers import check_settings, layer_names, stored_layers
 from edgekit.backends.xnnpack_quantizer import RangeObserver, choose
-from edgekit.core.recipe import IoType, LayerPrecision, Precision, Quantize
+from edgekit.core.recipe import LayerPrecision, Precision, Quantize
 from edgekit.errors import UnsupportedError
 
 _PRECISIONS = (Precision.INT8, Precision.DYNAMIC, Precision.FP32)
@@ -41,7 +41,7 @@ def quantized(
     biases have 32 bits. Raises UnsupportedError for what XNNPACK cannot compute, ConfigError for a
     glob that names no layer.
     """
-    _check_settings(settings)
+    check_settings(settings, tool="ExecuTorch")
     module = program.run_decompositions({}).module(check_guards=False)
     fold_layers(module)
     names = layer_names(module)
@@ -57,19 +57,6 @@ def quantized(
     layers = tuple(stored_layers(converted, names))
     check_changed(layers, settings, tool="XNNPACK", can="convolutions and linear layers")
     return Quantized(module=converted, layers=layers, notes=tuple(_notes(layers, wanted)))
-
-
-def _check_settings(settings: Quantize) -> None:
-    """Refuse what neither the quantizer nor XNNPACK has."""
-    asked = {
-        f"io = {settings.io}": (settings.io is not IoType.FLOAT, "io = float"),
-        "equalize": (settings.equalize, "leave it out"),
-        "correct_bias": (settings.correct_bias, "leave it out"),
-        f"op_types = {', '.join(settings.op_types)}": (settings.op_types != (), "exclude = [...]"),
-    }
-    for name, (is_asked, fix) in asked.items():
-        if is_asked:
-            raise UnsupportedError(f"ExecuTorch quantization has no {name}", fix=f"use {fix}")
 
 
 def _check_precisions(settings: Quantize, wanted: Mapping[str, Precision]) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgekit.backends.layer_folding import LAYERS, constant, origin
-from edgekit.core.recipe import LayerPrecision, Precision
+from edgekit.core.recipe import IoType, LayerPrecision, Precision, Quantize
+from edgekit.errors import UnsupportedError
 
 _RECURRENT = frozenset(
     {
@@ -24,6 +25,19 @@ _STORED = {
     torch.bfloat16: Precision.BF16,
     torch.float32: Precision.FP32,
 }
+
+
+def check_settings(settings: Quantize, *, tool: str) -> None:
+    """Raise UnsupportedError for the settings that no pass over a torch program has."""
+    asked = {
+        f"io = {settings.io}": (settings.io is not IoType.FLOAT, "io = float"),
+        "equalize": (settings.equalize, "leave it out"),
+        "correct_bias": (settings.correct_bias, "leave it out"),
+        f"op_types = {', '.join(settings.op_types)}": (settings.op_types != (), "exclude = [...]"),
+    }
+    for name, (is_asked, fix) in asked.items():
+        if is_asked:
+            raise UnsupportedError(f"{tool} cannot be quantized with {name}", fix=f"use {fix}")
 
 
 def layer_names(module: GraphModule) -> dict[str, str]:

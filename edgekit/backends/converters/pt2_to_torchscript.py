@@ -12,17 +12,21 @@ from typing import Any
 
 import torch
 
+from edgekit.backends.half_graphs import in_half
 from edgekit.backends.pickles import first_line
-from edgekit.backends.programs import Tensors, examples, flat_module
+from edgekit.backends.programs import Tensors, examples, export_program, flat_module, flattened
+from edgekit.backends.torch_dynamic import in_dynamic
 from edgekit.backends.torch_files import NAMES_FILE
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import ConvertJob
-from edgekit.core.noun import to_json
+from edgekit.core.noun import changed, to_json
+from edgekit.core.recipe import LayerPrecision, Precision, Quantize
 from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import StepError, UnsupportedError
 
 _NUMBERED = re.compile(r"___torch_mangle_(\d+)")
+_DYNAMIC_NOTE = "PyTorch is to drop its quantized tensors: a later version may not load this file"
 _ROUNDING = 1e-5  # of the largest answer; the parity of the whole line judges closer
 
 
@@ -32,7 +36,8 @@ def convert(job: ConvertJob) -> Artifact:
     Freezing only inlines the weights: folding batch norm would change the answers. What was
     written is held against the program at the size it was traced with and at larger ones.
     """
-    module, tensors = flat_module(job.artifact), examples(job)
+    tensors = examples(job)
+    module, layers, notes = _passed(job, tensors)
     _keep_sizes_free(module)
     with torch.no_grad(), _quiet():
         signature = _signature(job.signature)
@@ -43,13 +48,35 @@ def convert(job: ConvertJob) -> Artifact:
         _check_same(module, written, _larger(tensors, job.signature, first_only=first_only))
     path = Path(job.folder) / f"model{Format.TORCHSCRIPT.suffix}"
     path.write_bytes(content)
-    return artifact_of(
+    artifact = artifact_of(
         path,
         format=Format.TORCHSCRIPT,
         signature=signature,
         writer=f"torch.jit {torch.__version__}",
-        notes=("TorchScript is deprecated upstream; ExecuTorch is its successor",),
+        notes=("TorchScript is deprecated upstream; ExecuTorch is its successor", *notes),
     )
+    return changed(artifact, layers=layers)
+
+
+def _passed(
+    job: ConvertJob, tensors: Tensors
+) -> tuple[Any, tuple[LayerPrecision, ...], tuple[str, ...]]:
+    """The flat module after the pass that is fused, the layers it has now, and notes about them."""
+    module = flat_module(job.artifact)
+    if job.fused is None:
+        return module, (), ()
+    if not isinstance(job.fused, Quantize):
+        raise UnsupportedError(
+            "TorchScript programs are not fine-tuned here", fix="choose --precision fp16"
+        )
+    program = export_program(module, tensors, job.signature)
+    if job.fused.precision is Precision.DYNAMIC:
+        passed, layers = in_dynamic(program, job.fused)
+        floats = [layer.name for layer in layers if layer.precision is Precision.FP32]
+        notes = (_DYNAMIC_NOTE, *((f"kept in float32: {', '.join(floats)}",) if floats else ()))
+    else:
+        (passed, layers), notes = in_half(program, job.fused), ()
+    return flattened(passed, [spec.name for spec in job.signature.inputs]), layers, notes
 
 
 def _traced(module: Any, tensors: Tensors) -> Any:

@@ -19,6 +19,8 @@ from edgekit.core.inspection import Inspection, QuantizedTensors
 from edgekit.core.jobs import InspectJob
 from edgekit.core.signature import TensorSpec
 
+_QUANTIZED = "quantized::linear_dynamic"
+_UNCOUNTED = "MACs unknown: the counter does not know quantized layers"
 _PLUMBING = ("prim::Constant", "prim::GetAttr", "prim::ListConstruct", "prim::TupleConstruct")
 
 
@@ -27,8 +29,9 @@ def inspect(job: InspectJob) -> Inspection:
     artifact = job.artifact
     data = Path(artifact.path).read_bytes()
     weights, ops = _contents(artifact)
-    macs, notes = _macs(artifact)
+    macs, notes = (None, (_UNCOUNTED,)) if _QUANTIZED in ops else _macs(artifact)
     dtypes = Counter(str(weight.dtype).removeprefix("torch.") for weight in weights)
+    per_channel = sum(w.is_quantized and w.qscheme() == torch.per_channel_affine for w in weights)
     return Inspection(
         format=artifact.format,
         writer=artifact.writer,
@@ -38,7 +41,7 @@ def inspect(job: InspectJob) -> Inspection:
         size_compressed_bytes=len(zlib.compress(data, 9)),
         parameters=sum(weight.numel() for weight in weights),
         macs=macs,
-        tensors=QuantizedTensors(dtypes=dict(dtypes.most_common())),
+        tensors=QuantizedTensors(dtypes=dict(dtypes.most_common()), per_channel=per_channel),
         notes=notes,
     )
 
@@ -54,7 +57,8 @@ def _contents(artifact: Artifact) -> tuple[list[Any], Counter[str]]:
         nodes = list(_nodes(module.inlined_graph))
         frozen = [n.t("value") for n in nodes if n.kind() == "prim::Constant" and _holds_tensor(n)]
         kinds = Counter(n.kind() for n in nodes if n.kind() not in _PLUMBING)
-        return [*module.parameters(), *(t for t in frozen if t.is_floating_point())], kinds
+        floats = [tensor for tensor in frozen if tensor.is_floating_point()]
+        return [*module.parameters(), *floats, *_packed(nodes)], kinds
     module = open_module(artifact.source)
     leaves = (m for m in module.modules() if not list(m.children()))
     return list(module.parameters()), Counter(type(leaf).__name__ for leaf in leaves)
@@ -75,6 +79,18 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 def _holds_tensor(node: Any) -> bool:
     return bool(node.hasAttribute("value") and node.kindOf("value") == "t")
+
+
+def _packed(nodes: list[Any]) -> Iterator[Any]:
+    """Weights and biases of quantized linear layers, which lie in objects of their own."""
+    objects = {
+        id(found): found
+        for node in nodes
+        if node.kind() == _QUANTIZED
+        for found in [list(node.inputs())[1].toIValue()]
+    }
+    for found in objects.values():
+        yield from (t for t in torch.ops.quantized.linear_unpack(found) if t is not None)
 
 
 def _macs(artifact: Artifact) -> tuple[int | None, tuple[str, ...]]:
