@@ -22,15 +22,19 @@ _EVERYTHING = ".*"
 
 
 def reachable(layer: Layer, wanted: Precision, settings: Quantize) -> Precision:
-    """The precision nearest to `wanted` that the tool has for this op; FP32 where it has none.
+    """The precision nearest to `wanted` that the tool has for this layer; FP32 where it has none.
 
     Inside a loop nothing is static: calibration sees the last round only, and the tool does not know
     that the loop's inputs and outputs are one tensor.
     """
-    while wanted is not Precision.FP32:
-        is_hidden = layer.in_loop and wanted.needs_calibration
-        if not is_hidden and _is_known(layer.precision.op, wanted, settings):
-            return wanted
+    if layer.in_loop and wanted.needs_calibration:
+        wanted = _NEXT[wanted]
+    return nearest(layer.precision.op, wanted, settings)
+
+
+def nearest(op: str, wanted: Precision, settings: Quantize) -> Precision:
+    """The precision nearest to `wanted` that the tool has for an op; FP32 where it has none."""
+    while wanted is not Precision.FP32 and not _is_known(op, wanted, settings):
         wanted = _NEXT.get(wanted, Precision.FP32)
     return wanted
 
@@ -40,13 +44,16 @@ def tell(quantizer: Any, model: Any, given: Mapping[Layer, Precision], settings:
     if settings.precision.needs_calibration:
         _tell_everything(quantizer, model, settings)
     for layer, precision in given.items():
-        _add(quantizer, f"^{re.escape(layer.scope)}$", "*", precision, settings)
+        if _is_known(layer.precision.op, precision, settings):
+            scope = f"^{re.escape(layer.scope)}$"
+            _add(quantizer, scope, _tool_name(layer.precision.op), precision, settings)
 
 
 def _tell_everything(quantizer: Any, model: Any, settings: Quantize) -> None:
     """Ops without weights too, save those in loops; inputs and outputs as asked."""
-    for op in [_OP_NAMES.get(name, name) for name in settings.op_types] or ["*"]:
-        _add(quantizer, _EVERYTHING, op, settings.precision, settings)
+    for op in settings.op_types or ("*",):
+        if op == "*" or _is_known(op, settings.precision, settings):
+            _add(quantizer, _EVERYTHING, _tool_name(op), settings.precision, settings)
     for side in ("INPUT", "OUTPUT"):
         _add(quantizer, _EVERYTHING, side, Precision.FP32, settings)
         if settings.io is not IoType.FLOAT:
@@ -74,12 +81,18 @@ def _is_known(op: str, precision: Precision, settings: Quantize) -> bool:
     from ai_edge_quantizer import algorithm_manager, qtyping
 
     try:
-        name = qtyping.TFLOperationName(_OP_NAMES.get(op, op))
+        name = qtyping.TFLOperationName(_tool_name(op))
         algorithm, config = _algorithm(precision, settings)
-        algorithm_manager.check_op_quantization_config(algorithm, name, config)
+        if precision is not Precision.FP32:
+            algorithm_manager.check_op_quantization_config(algorithm, name, config)
     except ValueError:
         return False
     return True
+
+
+def _tool_name(op: str) -> str:
+    """What the tool calls an op. Never `*`: outputs are ops to it, and have their maker's scope."""
+    return _OP_NAMES.get(op, op)
 
 
 def _add(quantizer: Any, scope: str, op: str, precision: Precision, settings: Quantize) -> None:

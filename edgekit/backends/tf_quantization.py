@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from edgekit.backends.calibration_rows import calibration_rows
 from edgekit.backends.keras_graphs import Graph, layers_with
 from edgekit.backends.keras_model import KerasModel, Library
 from edgekit.backends.tflite_files import items, quantization_of
-from edgekit.backends.tflite_graph import allocate
 from edgekit.core.arrays import Arrays
 from edgekit.core.jobs import ConvertJob
 from edgekit.core.recipe import IoType, Pass, Precision, Quantize, RangeMethod
@@ -21,6 +19,8 @@ from edgekit.errors import ConfigError, UnsupportedError
 _OTHER = "give the float .tflite to ai-edge-quantizer instead (--via aeq_quantize)"
 _LOOPS = ("While", "StatelessWhile")
 _MOST_STEPS = 128
+# tf_keras asks for a fused kernel, which has a loop inside, unless it was made with `unroll`.
+_UNROLLED = {"unroll": True, "_could_use_gpu_kernel": False}
 
 
 def checked(fused: Pass | None) -> Quantize | None:
@@ -76,27 +76,12 @@ def tell(converter: Any, settings: Quantize, job: ConvertJob, signature: Signatu
         converter.inference_output_type = types[settings.io]
 
 
-def check_runs(path: Path, model: Any, settings: Quantize) -> None:
-    """Raise UnsupportedError where the runtime cannot prepare the file, or weights are not per tensor.
-
-    16-bit activations fail in convolutions whose channels have scales far apart
-    (`no_integer_overflow_from_quantization`); the converter does not see it.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        allocate(Interpreter(model_path=str(path)))
-    except RuntimeError as error:
-        raise UnsupportedError(
-            f"the TFLite runtime cannot run this model in {settings.precision}: "
-            f"{str(error).strip().splitlines()[0][:300]}",
-            fix="choose --precision int8 or dynamic",
-        ) from error
-    if not settings.per_channel:
-        tensors = [t for graph in items(model, "Subgraphs") for t in items(graph, "Tensors")]
-        scales = [found for tensor in tensors if (found := quantization_of(tensor))]
-        if any(found.axis is not None for found in scales):
-            raise UnsupportedError("TensorFlow's converter kept weights per channel", fix=_OTHER)
+def check_granularity(model: Any, settings: Quantize) -> None:
+    """Raise UnsupportedError where weights were to be per tensor, and are per channel."""
+    tensors = [t for graph in items(model, "Subgraphs") for t in items(graph, "Tensors")]
+    scales = [found for tensor in tensors if (found := quantization_of(tensor))]
+    if not settings.per_channel and any(found.axis is not None for found in scales):
+        raise UnsupportedError("TensorFlow's converter kept weights per channel", fix=_OTHER)
 
 
 def has_loop(graph: Graph) -> bool:
@@ -118,19 +103,31 @@ def unrolled(model: KerasModel, graph: Graph) -> Iterator[None]:
         if op.type == "TensorListFromTensor"
     ]
     if not layers or any(count is None or count > _MOST_STEPS for count in steps):
-        raise UnsupportedError(
-            "TensorFlow's converter cannot quantize a loop statically, and this one cannot be unrolled"
-            f"{f': {max(steps)} steps' if steps and None not in steps else ''}",
-            fix=f"fix the number of steps, {_MOST_STEPS} at most; choose dynamic; or {_OTHER}",
-        )
-    before = [layer.unroll for layer in layers]
+        raise loop_error()
+    before = [
+        {name: getattr(layer, name) for name in _UNROLLED if name in vars(layer)}
+        for layer in layers
+    ]
     for layer in layers:
-        layer.unroll = True
+        _set(layer, {name: value for name, value in _UNROLLED.items() if name in vars(layer)})
     try:
         yield
     finally:
-        for layer, value in zip(layers, before, strict=True):
-            layer.unroll = value
+        for layer, values in zip(layers, before, strict=True):
+            _set(layer, values)
+
+
+def loop_error() -> UnsupportedError:
+    """Why a model with a loop that stays has no static quantization here, and what has."""
+    return UnsupportedError(
+        "TensorFlow's converter cannot quantize a loop statically, and this one cannot be unrolled",
+        fix=f"fix the number of steps, {_MOST_STEPS} at most; choose dynamic; or {_OTHER}",
+    )
+
+
+def _set(layer: Any, values: Mapping[str, bool]) -> None:
+    for name, value in values.items():
+        setattr(layer, name, value)
 
 
 def _recurrent(model: KerasModel) -> list[Any]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgekit.core.arrays import Arrays
 from edgekit.core.artifact import Artifact
+from edgekit.core.recipe import Precision
 from edgekit.core.signature import TensorSpec
 from edgekit.errors import MalformedError, UnsupportedError
 
@@ -56,6 +60,29 @@ def allocate(interpreter: Any) -> None:
                 fix="convert with built-in ops only, as edgekit does",
             ) from error
         raise
+
+
+def check_runs(path: Path, precision: Precision) -> None:
+    """Run the file once on zeros; raises UnsupportedError where a kernel refuses what it was given.
+
+    16-bit activations fail in convolutions whose channels have scales far apart
+    (`no_integer_overflow_from_quantization`), and in ops without a 16-bit kernel: converters write
+    such files and do not see it.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    try:
+        allocate(interpreter)
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        interpreter.invoke()
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"the TFLite runtime cannot run this model in {precision}: "
+            f"{str(error).strip().splitlines()[0][:300]}",
+            fix="choose --precision int8 or dynamic",
+        ) from error
 
 
 def _indices(

@@ -36,6 +36,7 @@ _WEIGHT_DTYPES = {
 }
 _OP_SCOPES = frozenset({"batchnorm", "separable_conv2d", "BiasAdd"})
 _BYTES = frozenset({"int8", "uint8"})
+_QUANTIZED = frozenset({"int16", *_BYTES})
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,17 @@ def _counted_once(layers: Iterable[list[tuple[Any, Any]]]) -> list[list[Any]]:
     return result
 
 
+def has_attention(model: Any) -> bool:
+    """Whether tensors that are both computed are multiplied, in a graph with a softmax."""
+    names = op_names(model)
+    return "SOFTMAX" in names and any(
+        names[operator.OpcodeIndex()] == "BATCH_MATMUL"
+        and not _weights(model, graph, operator, "BATCH_MATMUL")
+        for graph in items(model, "Subgraphs")
+        for operator in items(graph, "Operators")
+    )
+
+
 def shortfall(
     found: Sequence[LayerPrecision], wanted: Callable[[str], Precision], *, tool: str
 ) -> tuple[str, ...]:
@@ -138,7 +150,7 @@ def _weights(model: Any, graph: Any, operator: Any, op: str) -> list[tuple[Any, 
     for index in (int(operator.Inputs(at)) for at in operands if at < operator.InputsLength()):
         tensor = graph.Tensors(index) if index >= 0 else None
         stored = _constant(model, graph, index) if tensor is not None else None
-        if stored is not None and dtype_of(stored) in {*_WEIGHT_DTYPES, *_BYTES}:
+        if stored is not None and dtype_of(stored) in {*_WEIGHT_DTYPES, *_QUANTIZED}:
             found.append((tensor, stored))
     return found
 

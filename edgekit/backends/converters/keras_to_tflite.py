@@ -18,8 +18,16 @@ from edgekit.backends.keras_graphs import (
 )
 from edgekit.backends.keras_model import KerasModel
 from edgekit.backends.layer_choice import check_changed
-from edgekit.backends.tf_quantization import check_runs, checked, has_loop, tell, unrolled
+from edgekit.backends.tf_quantization import (
+    check_granularity,
+    checked,
+    has_loop,
+    loop_error,
+    tell,
+    unrolled,
+)
 from edgekit.backends.tflite_files import op_names, open_model, signature_of
+from edgekit.backends.tflite_graph import check_runs
 from edgekit.backends.tflite_layers import layers_of, shortfall
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
@@ -54,7 +62,8 @@ def convert(job: ConvertJob) -> Artifact:
     layers: tuple[LayerPrecision, ...] = ()
     if settings is not None:
         written = open_model(path)
-        check_runs(path, written, settings)
+        check_runs(path, settings.precision)
+        check_granularity(written, settings)
         layers = layers_of(written)
         check_changed(layers, settings, tool=_TOOL, can=_CAN)
         notes = (*notes, *shortfall(layers, lambda _: settings.precision, tool=_TOOL))
@@ -102,7 +111,10 @@ def _without_loop(
         if "WHILE" not in op_names(open_model(path)):
             return graph, ()
     with unrolled(model, graph):
-        return graph_of(model, job.signature), (_UNROLLED,)
+        graph = graph_of(model, job.signature)
+    if has_loop(graph):
+        raise loop_error()
+    return graph, (_UNROLLED,)
 
 
 def _converted(
@@ -130,6 +142,13 @@ def _converted(
             return bytes(converter.convert())
         except ConverterError as error:
             raise _refused(error, graph) from error
+        except RuntimeError as error:  # the calibrator's own
+            if settings is None:
+                raise
+            raise UnsupportedError(
+                f"{_TOOL} cannot do {settings.precision} for this model: {str(error)[:300]}",
+                fix="choose int8 or dynamic, or quantize the .tflite file (--via aeq_quantize)",
+            ) from error
 
 
 def _refused(error: Exception, graph: Graph) -> Exception:

@@ -13,12 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.backends.aeq_rules import reachable, tell
+from edgekit.backends.activation_ranges import Range
+from edgekit.backends.aeq_rules import nearest, reachable, tell
 from edgekit.backends.layer_choice import check_changed, chosen
-from edgekit.backends.tflite_files import op_names, open_model, requantized_signature
-from edgekit.backends.tflite_layers import Layer, layers_of, located_layers, shortfall
+from edgekit.backends.tflite_files import items, op_names, open_model, requantized_signature, text
+from edgekit.backends.tflite_graph import check_runs
+from edgekit.backends.tflite_layers import (
+    Layer,
+    has_attention,
+    layers_of,
+    located_layers,
+    shortfall,
+)
 from edgekit.backends.tflite_ranges import ranges_of
 from edgekit.backends.written import artifact_of
+from edgekit.core.arrays import Array
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import OptimizeJob
 from edgekit.core.noun import changed
@@ -28,6 +37,7 @@ from edgekit.errors import ConfigError, StepError, UnsupportedError
 
 _TOOL = "ai-edge-quantizer"
 _CAN = "convolutions, fully connected layers, embeddings and products with constants"
+_ATTENTION = "BATCH_MATMUL"
 _NO_BLOCKS = 32
 _INTEGERS = ("int32", "int64", "bool")
 _SYMMETRY = {Precision.INT8: (None, True, False), Precision.W8A16: (None, True)}
@@ -41,13 +51,14 @@ def optimize(job: OptimizeJob) -> Artifact:
     float; notes name it. Raises UnsupportedError where that leaves most weights in float.
     """
     model = open_model(Path(job.artifact.path))
-    settings = _checked(job.settings, model)
     layers = located_layers(model)
+    settings, notes = _for_architecture(_checked(job.settings, model), model, layers)
     wanted = _wanted(settings, [layer.precision for layer in layers])
     given = {layer: reachable(layer, wanted[layer.precision.name], settings) for layer in layers}
     data = _quantized(job, model, given, settings)
     path = Path(job.folder) / f"model{Format.TFLITE.suffix}"
     path.write_bytes(data)
+    check_runs(path, settings.precision)
     written = open_model(path)
     found = _same_layers(layers, layers_of(written))
     check_changed(found, settings, tool=_TOOL, can=_CAN)
@@ -59,7 +70,7 @@ def optimize(job: OptimizeJob) -> Artifact:
             format=Format.TFLITE,
             signature=signature,
             writer=f"ai-edge-quantizer {version('ai-edge-quantizer')}",
-            notes=(*job.artifact.notes, *shortfall(found, wanted.__getitem__, tool=_TOOL)),
+            notes=(*job.artifact.notes, *notes, *shortfall(found, wanted.__getitem__, tool=_TOOL)),
         ),
         layers=found,
     )
@@ -101,6 +112,21 @@ def _checked(settings: Pass, model: Any) -> Quantize:
     return settings
 
 
+def _for_architecture(
+    settings: Quantize, model: Any, layers: Sequence[Layer]
+) -> tuple[Quantize, tuple[str, ...]]:
+    """Of a model with attention only the products are made static, and a note says so.
+
+    Measured on a ViT-Tiny: 8 bits for every op give 7.7 dB, for the products alone 25.6; 16-bit
+    activations 19.5 and 33.2.
+    """
+    if settings.op_types or not _is_static(settings) or not has_attention(model):
+        return settings, ()
+    ops = tuple(sorted({_ATTENTION, *(layer.precision.op for layer in layers)}))
+    note = f"attention: softmax, normalization and sums stay in float; quantized: {', '.join(ops)}"
+    return changed(settings, op_types=ops), (note,)
+
+
 def _is_static(settings: Quantize) -> bool:
     asked = [settings.precision, *(rule.precision for rule in settings.rules)]
     return any(precision.needs_calibration for precision in asked)
@@ -110,6 +136,12 @@ def _check_op_types(settings: Quantize, model: Any) -> None:
     known = set(op_names(model))
     if strange := [op for op in settings.op_types if op not in known]:
         raise ConfigError(f"the file has no op {', '.join(strange)}", fix=_OPS)
+    wanted = settings.precision
+    if lost := [op for op in settings.op_types if nearest(op, wanted, settings) is Precision.FP32]:
+        raise UnsupportedError(
+            f"ai-edge-quantizer has no {wanted} for {', '.join(lost)}",
+            fix="leave them out of op_types; they stay in float",
+        )
 
 
 def _wanted(settings: Quantize, layers: Sequence[LayerPrecision]) -> dict[str, Precision]:
@@ -135,11 +167,7 @@ def _quantized(
                 f"{settings.precision} needs samples to measure the ranges of activations",
                 fix="give them with --calibration-data",
             )
-        found = ranges_of(job.artifact, model, job.calibration, settings)
-        ranges = {
-            name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
-            for name, (low, high) in found.items()
-        }
+        ranges = _statistics(model, ranges_of(job.artifact, model, job.calibration, settings))
     try:
         result = quantizer.quantize(ranges, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError) as error:
@@ -148,6 +176,18 @@ def _quantized(
             fix="exclude the layer it names (--exclude LAYER), or choose dynamic or fp16",
         ) from error
     return bytes(result.quantized_model)
+
+
+def _statistics(model: Any, ranges: Mapping[str, Range]) -> dict[str, dict[str, Array]]:
+    """The ranges as the tool keeps them: arrays with as many axes as the tensor, all of size 1."""
+    axes = {text(t.Name()): t.ShapeLength() for t in items(model.Subgraphs(0), "Tensors")}
+    return {
+        name: {
+            "min": np.full((1,) * axes[name], low, np.float32),
+            "max": np.full((1,) * axes[name], high, np.float32),
+        }
+        for name, (low, high) in ranges.items()
+    }
 
 
 def _check_io(signature: Signature, settings: Quantize) -> None:
