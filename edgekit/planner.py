@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from edgekit.catalog import Catalog, install_line
 from edgekit.core.artifact import Format
 from edgekit.core.backend import Backend, Kind
-from edgekit.core.noun import Noun
+from edgekit.core.noun import Noun, changed
 from edgekit.core.plan import Plan, Step
 from edgekit.core.recipe import Pass, Precision, Qat, Quantize
 from edgekit.errors import ConfigError, UnavailableError, UnsupportedError
@@ -104,6 +104,14 @@ def precisions(source: Format, to: Format, catalog: Catalog) -> tuple[Precision,
     )
 
 
+def without_passes(steps: Sequence[Step], catalog: Catalog) -> tuple[Step, ...]:
+    """The converters of `steps` alone: the same way in float32."""
+    kinds = {row.name: row.kind for row in catalog.backends}
+    return tuple(
+        changed(step, does=None) for step in steps if kinds[step.backend] is Kind.CONVERTER
+    )
+
+
 def _just(precision: Precision) -> Wish:
     return Wish(passes=() if precision is Precision.FP32 else (Quantize(precision=precision),))
 
@@ -140,9 +148,11 @@ def _can(row: Backend, wanted: Pass, features: Sequence[str]) -> bool:
         return row.does_qat
     if row.needs_features and features and not set(row.needs_features) & set(features):
         return False
-    if wanted.precision.needs_calibration and wanted.ranges not in row.ranges:
+    if wanted.needs_calibration and wanted.ranges not in row.ranges:
         return False
     if (wanted.exclude or wanted.rules) and not row.per_layer:
+        return False
+    if wanted.equalize > row.equalizes or wanted.correct_bias > row.corrects_bias:
         return False
     asked = {wanted.precision, *(rule.precision for rule in wanted.rules)} - {Precision.FP32}
     return asked <= set(row.precisions)
@@ -195,4 +205,5 @@ def _unsupported(source: Format, to: Format, catalog: Catalog, wish: Wish) -> Un
 def _special(asked: Quantize) -> str:
     rules = [f"{rule.layers} in {rule.precision}" for rule in asked.rules]
     kept = [f"{glob} in float" for glob in asked.exclude]
-    return ", ".join([f"{asked.ranges} ranges", *kept, *rules])
+    flags = [n for n in ("equalize", "correct_bias") if getattr(asked, n)]
+    return ", ".join([f"{asked.ranges} ranges", *flags, *kept, *rules])

@@ -20,6 +20,7 @@ _COMMANDS = {
     "bench": "Measure latency, memory and placement of one model.",
     "inspect": "Show signature, ops, parameters, MACs, sizes, quantization and writer.",
     "targets": "List the targets, or show one.",
+    "recipe": "List the recipes that make a model smaller, or show one.",
     "doctor": "Say what is installed, what it enables, and how to add the rest.",
 }
 

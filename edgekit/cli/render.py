@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.cli.judgement_rows import accuracy_rows, parity_rows
+from edgekit.cli.recipe_rows import recipe_rows
 from edgekit.core.cell import CellReport, Outcome
 from edgekit.core.inspection import Inspection
 from edgekit.core.noun import to_json
@@ -108,38 +109,13 @@ def _facts(report: CellReport, *, verbose: bool) -> list[tuple[str, ...]]:
         packed = report.artifact.size_compressed_bytes
         size += f" (gzip {packed:,})" if packed else ""
         rows.append(("artifact", f"{report.artifact.path}  {report.artifact.format}, {size}"))
-    rows += _parity_rows(report)
-    if report.accuracy:
-        a = report.accuracy
-        limit = f" ({a.limit})" if a.limit else ""
-        rows.append(
-            (
-                "accuracy",
-                f"{a.metric} {a.source:.4f} -> {a.artifact:.4f}, {a.samples} samples: {a.verdict}{limit}",
-            )
-        )
+    rows += parity_rows(report.parity) if report.parity else ()
+    rows += accuracy_rows(report.accuracy) if report.accuracy else ()
     rows += _cost_rows(report)
+    rows += recipe_rows(report, verbose=verbose)
     if verbose:
         rows += [("step", f"{s.name}  {s.backend}, {s.seconds:.1f} s") for s in report.steps]
     return rows
-
-
-def _parity_rows(report: CellReport) -> Iterator[tuple[str, ...]]:
-    if not report.parity:
-        return
-    for output in report.parity.outputs:
-        if math.isinf(output.max_abs_diff):
-            yield ("parity", f"{output.name}: NOT ok: {output.reason}")
-            continue
-        text = f"{output.name}: max abs diff {output.max_abs_diff:.2e}"
-        if output.mismatches is not None:
-            text = f"{output.name}: {output.mismatches} mismatches"
-        passes = (
-            f", passes at atol {output.min_required_atol:.1e}" if output.min_required_atol else ""
-        )
-        state = "ok" if output.ok else f"NOT ok: {output.reason}"
-        samples = f"{report.parity.samples} {report.parity.evidence} samples"
-        yield ("parity", f"{text}{passes}, {samples}: {state}")
 
 
 def _cost_rows(report: CellReport) -> Iterator[tuple[str, ...]]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 
 from edgekit.core.artifact import Format
+from edgekit.core.calibration import CalibrationReport
+from edgekit.core.gain import Diagnosis, Gain, Rival, Trial
 from edgekit.core.measured import Accuracy, Clock, Parity, Placement
 from edgekit.core.noun import Noun
+from edgekit.core.recipe import LayerPrecision
 from edgekit.core.signature import Signature
 from edgekit.errors import ExitCode
 
@@ -99,9 +102,13 @@ class Latency(Noun):
 
 
 class Memory(Noun):
-    """Peak memory. `peak_rss_bytes` is the whole runtime process, interpreter included."""
+    """Memory. `peak_rss_bytes` is the whole runtime process, interpreter included.
+
+    `model_rss_bytes` is what the process grew by from opening the model to the end of its calls.
+    """
 
     peak_rss_bytes: int | None = None
+    model_rss_bytes: int | None = None
     source_peak_rss_bytes: int | None = None
 
 
@@ -124,7 +131,10 @@ class StepReport(Noun):
 
 
 class CellReport(Noun):
-    """Everything known about one cell. A figure that was not measured is absent."""
+    """Everything known about one cell. A figure that was not measured is absent.
+
+    `strict`: the user takes a verdict that is not certain for a failure.
+    """
 
     schema: str
     id: str
@@ -141,7 +151,21 @@ class CellReport(Noun):
     latency: Latency | None = None
     memory: Memory | None = None
     placement: Placement | None = None
+    layers: tuple[LayerPrecision, ...] = ()
+    calibration: CalibrationReport | None = None
+    rivals: tuple[Rival, ...] = ()
+    gain: Gain | None = None
+    diagnosis: Diagnosis | None = None
+    trials: tuple[Trial, ...] = ()
     budget: tuple[BudgetLine, ...] = ()
     steps: tuple[StepReport, ...] = ()
     notes: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+    strict: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of this cell alone: that of its outcome, but for what `strict` says."""
+        if self.strict and self.outcome is Outcome.INCONCLUSIVE:
+            return ExitCode.ACCURACY
+        return self.outcome.exit_code

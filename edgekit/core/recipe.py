@@ -80,6 +80,13 @@ class Quantize(Noun, tag="quantize"):
     equalize: bool = False
     correct_bias: bool = False
 
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the pass's own precision, or one of its rules', does."""
+        return any(
+            p.needs_calibration for p in (self.precision, *(r.precision for r in self.rules))
+        )
+
     def precision_of(self, layer: str) -> Precision:
         """What the layer called `layer` is to be stored in."""
         if any(names_layer(glob, layer) for glob in self.exclude):
@@ -115,6 +122,13 @@ class Qat(Noun, tag="qat"):
 Pass = Quantize | Qat
 
 
+def name_of(settings: Pass) -> str:
+    """A pass as a progress line and a report call it."""
+    return (
+        "fine-tune for int8" if isinstance(settings, Qat) else f"quantize to {settings.precision}"
+    )
+
+
 class Preprocess(Noun):
     """How image and sound files become arrays, as data.
 
@@ -143,6 +157,23 @@ class Recipe(Noun):
     description: str = ""
     passes: tuple[Pass, ...] = ()
     preprocess: Preprocess | None = None
+
+    @property
+    def precision(self) -> Precision:
+        """What the last pass that quantizes leaves behind."""
+        for step in reversed(self.passes):
+            return Precision.INT8 if isinstance(step, Qat) else step.precision
+        return Precision.FP32
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether a pass has to measure ranges of activations on samples."""
+        return any(isinstance(p, Quantize) and p.needs_calibration for p in self.passes)
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether a pass fine-tunes."""
+        return any(isinstance(p, Qat) for p in self.passes)
 
 
 class LayerPrecision(Noun):

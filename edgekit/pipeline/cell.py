@@ -12,10 +12,18 @@ from edgekit.config.feeds import Feed
 from edgekit.config.sniff import digest, sniff
 from edgekit.core.artifact import Artifact, Format, ModelSource
 from edgekit.core.backend import Backend, Kind
-from edgekit.core.calibration import Calibration
+from edgekit.core.calibration import Calibration, GeneratedSamples
 from edgekit.core.cell import Stage
 from edgekit.core.inspection import Inspection
-from edgekit.core.jobs import ConvertJob, InspectJob, LoadJob, OptimizeJob, RunJob, ScoreJob
+from edgekit.core.jobs import (
+    ConvertJob,
+    InspectJob,
+    LoadJob,
+    OptimizeJob,
+    RunJob,
+    SamplesJob,
+    ScoreJob,
+)
 from edgekit.core.measured import RunResult
 from edgekit.core.recipe import Pass, name_of
 from edgekit.core.request import Opening, Proof
@@ -158,6 +166,17 @@ class Cell:
                 job,
                 tuple[tuple[float | None, ...], ...],
                 entry="edgekit.parity.own_metric:score",
+                environment={},
+                own=True,
+            )
+
+    def generate(self, job: SamplesJob) -> GeneratedSamples:
+        """Let the user's own generator write samples, in a child of its own."""
+        with self.draft.step(Stage.LOAD, f"samples from {job.function}", "own_samples"):
+            return self._workers.call(
+                job,
+                GeneratedSamples,
+                entry="edgekit.config.own_samples:write",
                 environment={},
                 own=True,
             )

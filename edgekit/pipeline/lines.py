@@ -7,25 +7,29 @@ from pathlib import Path
 
 from edgekit.catalog import Catalog
 from edgekit.config import feeds
+from edgekit.config.features import features_of
 from edgekit.config.samples import Data, read_data
 from edgekit.config.sniff import sniff
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.cell import CellReport, Outcome
 from edgekit.core.inspection import Inspection
 from edgekit.core.noun import changed, to_json
-from edgekit.core.plan import Plan
+from edgekit.core.recipe import Preprocess
 from edgekit.core.request import BenchRequest, ConvertRequest, Opening, ValidateRequest
-from edgekit.core.signature import Signature
-from edgekit.errors import ConfigError, EdgekitError
+from edgekit.errors import ConfigError, EdgekitError, ExitCode
+from edgekit.parity.tolerance import stored_precision
 from edgekit.pipeline.cell import Cell, cell_folder, source_of
 from edgekit.pipeline.draft import Draft, Progress, reported
-from edgekit.pipeline.names import aligned, with_inputs
-from edgekit.pipeline.prove import Inputs, gather_inputs, measured, over_budget, prove
-from edgekit.pipeline.publish import check_writable, compressed_size_bytes, failed_path, publish
-from edgekit.planner import plan
+from edgekit.pipeline.judging import describe
+from edgekit.pipeline.learning import calibrate
+from edgekit.pipeline.making import Maker, best_plan
+from edgekit.pipeline.mending import mended
+from edgekit.pipeline.names import aligned
+from edgekit.pipeline.prove import gather_inputs, measured, over_budget, prove
+from edgekit.pipeline.publish import check_writable, failed_path, publish
+from edgekit.planner import Wish, rivals
 from edgekit.worker.client import Workers
 
-RECIPE = "fp32"
 _TELL_NO_INPUTS = frozenset({Format.STATE_DICT, Format.TORCH_PICKLE, Format.TORCHSCRIPT})
 
 
@@ -39,24 +43,31 @@ def convert(
     """Convert, prove and, if it passed, publish. Raises ConfigError; all else is in the report."""
     if request.output:
         check_writable(Path(request.output))
-    data = _data(request.proof.data)
+    _check_data(request)
+    data = _data(request.proof.data, request.recipe.preprocess)
     target = request.target.name if request.target else request.to.value
+    name = request.recipe.name
     draft = Draft(
-        f"{Path(request.opening.path).stem}-{RECIPE}-{target}",
-        recipe=RECIPE,
+        f"{Path(request.opening.path).stem}-{name}-{target}",
+        recipe=name,
         target=target,
         progress=progress,
     )
+    wish = Wish(passes=request.recipe.passes, via=request.via, features=features_of(request.target))
 
     def line(cell: Cell) -> CellReport:
-        planned = plan(sniff(Path(request.opening.path)), request.to, catalog, via=request.via)
+        plans = rivals(sniff(Path(request.opening.path)), request.to, catalog, wish)
         source = _load(cell, request.opening, data)
         inputs = gather_inputs(source, data, request.proof, cell)
-        made = _apply(cell, planned, source, inputs=inputs, request=request)
-        _describe(cell, made, request.output or Path(made.path).name)
-        report = prove(
-            cell, source, made, inputs=inputs, proof=request.proof, target=request.target
+        maker = Maker(
+            cell,
+            source,
+            inputs=inputs,
+            request=request,
+            features=wish.features,
+            calibration=calibrate(cell, source, inputs, request),
         )
+        report, made = mended(maker, best_plan(maker, plans), request)
         _publish(report, made, request)
         return report
 
@@ -83,9 +94,15 @@ def validate(
         artifact = cell.load(source_of(opening), own=True)
         signature = aligned(artifact, source.signature, request.proof.map_outputs)
         artifact = changed(artifact, signature=signature)
-        _describe(cell, artifact, str(path))
+        describe(cell, artifact, str(path))
         return prove(
-            cell, source, artifact, inputs=inputs, proof=request.proof, target=request.target
+            cell,
+            source,
+            artifact,
+            inputs=inputs,
+            proof=request.proof,
+            target=request.target,
+            precision=request.precision or stored_precision(artifact.layers),
         )
 
     return _in_cell(line, draft, workers=workers, catalog=catalog, run_dir=request.run_dir)
@@ -102,7 +119,7 @@ def bench(
 
     def line(cell: Cell) -> CellReport:
         artifact = _load(cell, request.opening, data)
-        _describe(cell, artifact, str(path))
+        describe(cell, artifact, str(path))
         inputs = gather_inputs(artifact, data, request.proof, cell)
         feed = feeds.write_feed(inputs.arrays, artifact.signature, cell.folder / "samples.npz")
         run = cell.run(artifact, feed, request.proof, own=True, fresh=True)
@@ -141,8 +158,8 @@ def _in_cell(
             return draft.failed(error)
 
 
-def _data(path: str | None) -> Data | None:
-    return read_data(Path(path)) if path else None
+def _data(path: str | None, preprocess: Preprocess | None = None) -> Data | None:
+    return read_data(Path(path), preprocess) if path else None
 
 
 def _load(cell: Cell, opening: Opening, data: Data | None) -> Artifact:
@@ -155,29 +172,18 @@ def _load(cell: Cell, opening: Opening, data: Data | None) -> Artifact:
     return artifact
 
 
-def _apply(
-    cell: Cell, planned: Plan, source: Artifact, *, inputs: Inputs, request: ConvertRequest
-) -> Artifact:
-    """Apply the plan's steps in order; each is given the signature that is wanted."""
-    options = {**(request.target.options if request.target else {}), **request.options}
-    made = source
-    wanted = with_inputs(source.signature, request.opening.inputs)
-    for number, step in enumerate(planned.steps):
-        examples = cell.folder / f"examples-{number}.npz"
-        feeds.write_examples(inputs.arrays, wanted, examples)
-        backend = cell.catalog.backend(step.backend)
-        made = cell.convert(made, backend, signature=wanted, examples=examples, options=options)
-        cell.draft.notes += made.notes
-        wanted = made.signature
-    return made
-
-
-def _describe(cell: Cell, artifact: Artifact, path: str) -> None:
-    compressed = compressed_size_bytes(Path(artifact.path))
-    cell.draft.facts["artifact"] = reported(artifact, path=path, compressed=compressed)
-    cell.draft.facts["signature"] = Signature(
-        inputs=artifact.signature.inputs, outputs=artifact.signature.outputs
-    )
+def _check_data(request: ConvertRequest) -> None:
+    """Raise ConfigError before any work where a pass lacks the samples it learns from."""
+    if request.recipe.needs_calibration and request.calibration is None:
+        raise ConfigError(
+            f"{request.recipe.name} needs calibration data: ranges of activations are measured on it",
+            fix="add --calibration-data FILE|DIR: 100 or more samples as in use, not from --eval-data",
+        )
+    if request.recipe.needs_training and request.training is None:
+        raise ConfigError(
+            f"{request.recipe.name} fine-tunes the model and needs data for it",
+            fix="add --train-data FILE|DIR",
+        )
 
 
 def _publish(report: CellReport, made: Artifact, request: ConvertRequest) -> None:
@@ -185,7 +191,7 @@ def _publish(report: CellReport, made: Artifact, request: ConvertRequest) -> Non
     if not request.output:
         return
     output = Path(request.output)
-    if report.outcome is Outcome.PASSED:
+    if report.exit_code is ExitCode.PASSED:
         publish(Path(made.path), output, to_json(report))
     elif request.keep_failed:
         publish(Path(made.path), failed_path(output), to_json(report))

@@ -70,4 +70,5 @@ def test_names_are_unique_and_every_row_is_whole() -> None:
     for row in BUILTIN:
         assert row.reads
         assert row.entry.count(":") == 1
-        assert (row.writes is not None) == (row.kind is Kind.CONVERTER)
+        assert (row.writes is not None) == (row.kind in (Kind.CONVERTER, Kind.OPTIMIZER))
+        assert row.kind is not Kind.OPTIMIZER or row.precisions
