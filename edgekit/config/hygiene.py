@@ -18,6 +18,8 @@ _LONG = 4096
 _BLOCK_BYTES = 1 << 20
 _PIXEL_CHANNELS = (1, 3, 4)
 _ENOUGH_PAIRS = 10_000
+_PAIRED_VALUES = 1 << 16
+"""Of every block: neighbours are alike or not, it does not take all of them to see it."""
 
 
 class Hygiene:
@@ -95,12 +97,12 @@ class Spread:
         cut = min(max(self._half - self._seen, 0), len(rows))
         for half, part in enumerate((rows[:cut], rows[cut:])):
             if len(part):
-                by_channel = _by_channel(part)
-                self._low[half] = np.minimum(self._low[half], by_channel.min(axis=0))
-                self._high[half] = np.maximum(self._high[half], by_channel.max(axis=0))
+                low, high = (_by_channel(a[np.newaxis]) for a in (part.min(0), part.max(0)))
+                self._low[half] = np.minimum(self._low[half], low.min(axis=0))
+                self._high[half] = np.maximum(self._high[half], high.max(axis=0))
         flat = np.abs(rows.reshape(len(rows), -1).astype(np.float64))
         self._magnitudes.extend(flat.mean(axis=1))
-        self._add_pairs(rows)
+        self._add_pairs(rows[: 1 + _PAIRED_VALUES // max(1, rows[0].size)])
         self._seen += len(rows)
 
     @property
