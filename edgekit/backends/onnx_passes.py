@@ -127,8 +127,8 @@ def check_float_io(settings: Quantize) -> None:
     """Raise UnsupportedError where inputs and outputs are to be integers."""
     if settings.io is not IoType.FLOAT:
         raise UnsupportedError(
-            f"inputs and outputs in {settings.io} need ranges of them: {settings.precision} has none",
-            fix="use --precision int8, or float inputs and outputs",
+            f"inputs and outputs of quantized ONNX files stay float; {settings.io} was asked for",
+            fix="leave --io out, or convert to tflite",
         )
 
 

@@ -58,6 +58,7 @@ class Bench:
         *,
         stacked: bool = False,
         num_runs: int = 0,
+        reference: bool = False,
     ) -> tuple[RunResult, Arrays]:
         folder = self._new("run")
         job = RunJob(
@@ -68,6 +69,7 @@ class Bench:
             stacked=stacked,
             num_runs=num_runs,
             min_time_s=0.01,
+            reference=reference,
         )
         row = reader(Kind.RUNTIME, artifact.format, load_catalog())
         result = self.workers.call(
@@ -76,8 +78,15 @@ class Bench:
         with np.load(result.outputs, allow_pickle=False) as outputs:
             return result, dict(outputs)
 
-    def outputs(self, artifact: Artifact, samples: Samples, calls: tuple[int, ...]) -> Arrays:
-        return self.run(artifact, samples, calls)[1]
+    def outputs(
+        self,
+        artifact: Artifact,
+        samples: Samples,
+        calls: tuple[int, ...],
+        *,
+        reference: bool = False,
+    ) -> Arrays:
+        return self.run(artifact, samples, calls, reference=reference)[1]
 
     def inspect(self, artifact: Artifact) -> Inspection:
         row = reader(Kind.INSPECTOR, artifact.format, load_catalog())

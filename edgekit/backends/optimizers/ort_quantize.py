@@ -19,8 +19,9 @@ from edgekit.backends.onnx_passes import (
     quantize_settings,
     restore_names,
 )
-from edgekit.backends.onnx_products import split_products
+from edgekit.backends.onnx_products import fold_factors, own_weights, split_products
 from edgekit.backends.onnx_ranges import onnx_ranges, tensors_data
+from edgekit.backends.onnx_roundings import free_products
 from edgekit.core.artifact import Artifact
 from edgekit.core.jobs import OptimizeJob
 from edgekit.core.recipe import Precision, Quantize
@@ -70,8 +71,12 @@ def static(job: OptimizeJob) -> Artifact:
     check_mix(wanted, _STATIC)
     model = prepared(model, job.folder)
     ops, why = _static_ops(model, settings)
-    floats = _float_nodes(model, {n for n, p in wanted.items() if p is Precision.FP32})
+    excluded = {name for name, precision in wanted.items() if precision is Precision.FP32}
+    floats = _float_nodes(model, excluded)
+    fold_factors(model)
+    own_weights(model, excluded)
     quantized = _quantizer(job, model, wanted, ops=ops, floats=floats).quantize_model()
+    free_products(quantized, quantized=ops)
     return finished(job, quantized, tool=_TOOL, can=", ".join(ops), notes=(why,))
 
 
