@@ -83,11 +83,11 @@ def _is_known(op: str, precision: Precision, settings: Quantize) -> bool:
     try:
         name = qtyping.TFLOperationName(_tool_name(op))
         algorithm, config = _algorithm(precision, settings)
-        if precision is not Precision.FP32:
+        if config is not None:
             algorithm_manager.check_op_quantization_config(algorithm, name, config)
     except ValueError:
         return False
-    return True
+    return config is not None or precision is Precision.FP32
 
 
 def _tool_name(op: str) -> str:
