@@ -42,7 +42,7 @@ def repair(trials: Trials, settings: Quantize, diagnosis: Diagnosis) -> Proven |
             def holds(kept: Kept, label: str = label, form: Form = form) -> bool:
                 return attempt(form(kept), f"{len(kept)} layers {label}", kept)
 
-            if trials.is_over or (ranked and _fewest(holds, ranked)):
+            if trials.is_over or (ranked and fewest(holds, ranked)):
                 return _best(proven)
     return _best(proven)
 
@@ -112,7 +112,7 @@ def _globs(kept: Kept) -> tuple[str, ...]:
     return keeping(Quantize(precision=Precision.FP32), kept).exclude
 
 
-def _fewest(holds: Callable[[Kept], bool], ranked: Kept) -> bool:
+def fewest(holds: Callable[[Kept], bool], ranked: Kept) -> bool:
     """Find the fewest of the first layers of `ranked` for which `holds`, by doubling then bisection."""
     low, high = 0, 1
     while not holds(ranked[:high]):
