@@ -97,6 +97,7 @@ def _plugin_rows() -> tuple[tuple[Backend, ...], dict[str, str]]:
 
 
 _KERAS_TENSORFLOW = {"KERAS_BACKEND": "tensorflow"}
+_TFMOT = {**_KERAS_TENSORFLOW, "TF_USE_LEGACY_KERAS": "1"}  # tfmot sets it for the whole process
 _KERAS_TORCH = {"KERAS_BACKEND": "torch"}
 _TORCH = {"KERAS_BACKEND": "torch"}
 _SKLEARN = {"OMP_NUM_THREADS": "1"}
@@ -175,6 +176,23 @@ BUILTIN: tuple[Backend, ...] = (
         extra="keras,litert",
         environment=_KERAS_TENSORFLOW,
         precisions=(Precision.FP16, Precision.DYNAMIC, Precision.INT8, Precision.W8A16),
+    ),
+    Backend(
+        name="keras_to_tflite_qat",
+        kind=Kind.CONVERTER,
+        entry="edgekit.backends.converters.keras_to_tflite_qat:convert",
+        reads=(Format.KERAS,),
+        writes=Format.TFLITE,
+        requires=(
+            "keras",
+            "tensorflow",
+            "tf_keras",
+            "tensorflow_model_optimization",
+            "ai_edge_litert",
+        ),
+        extra="keras,litert,qat",
+        environment=_TFMOT,
+        does_qat=True,
     ),
     Backend(
         name="keras_to_onnx",
@@ -294,7 +312,7 @@ BUILTIN: tuple[Backend, ...] = (
     Backend(
         name="ort_static",
         kind=Kind.OPTIMIZER,
-        entry="edgekit.backends.optimizers.ort_quantize:static",
+        entry="edgekit.backends.optimizers.ort_quantize:optimize",
         reads=(Format.ONNX,),
         writes=Format.ONNX,
         requires=("onnx", "onnxruntime"),
@@ -307,7 +325,7 @@ BUILTIN: tuple[Backend, ...] = (
     Backend(
         name="ort_static_unsigned",
         kind=Kind.OPTIMIZER,
-        entry="edgekit.backends.optimizers.ort_quantize:static",
+        entry="edgekit.backends.optimizers.ort_quantize:optimize",
         reads=(Format.ONNX,),
         writes=Format.ONNX,
         requires=("onnx", "onnxruntime"),
@@ -320,7 +338,7 @@ BUILTIN: tuple[Backend, ...] = (
     Backend(
         name="ort_static_reduced",
         kind=Kind.OPTIMIZER,
-        entry="edgekit.backends.optimizers.ort_quantize:static",
+        entry="edgekit.backends.optimizers.ort_quantize:optimize",
         reads=(Format.ONNX,),
         writes=Format.ONNX,
         requires=("onnx", "onnxruntime"),
@@ -333,7 +351,7 @@ BUILTIN: tuple[Backend, ...] = (
     Backend(
         name="ort_static_signed",
         kind=Kind.OPTIMIZER,
-        entry="edgekit.backends.optimizers.ort_quantize:static",
+        entry="edgekit.backends.optimizers.ort_quantize:optimize",
         reads=(Format.ONNX,),
         writes=Format.ONNX,
         requires=("onnx", "onnxruntime"),
@@ -347,7 +365,7 @@ BUILTIN: tuple[Backend, ...] = (
     Backend(
         name="ort_dynamic",
         kind=Kind.OPTIMIZER,
-        entry="edgekit.backends.optimizers.ort_quantize:dynamic",
+        entry="edgekit.backends.optimizers.ort_quantize_dynamic:optimize",
         reads=(Format.ONNX,),
         writes=Format.ONNX,
         requires=("onnx", "onnxruntime"),
@@ -358,7 +376,7 @@ BUILTIN: tuple[Backend, ...] = (
     Backend(
         name="ort_cast",
         kind=Kind.OPTIMIZER,
-        entry="edgekit.backends.optimizers.ort_cast:fp16",
+        entry="edgekit.backends.optimizers.ort_cast:optimize",
         reads=(Format.ONNX,),
         writes=Format.ONNX,
         requires=("onnx", "onnxruntime"),
@@ -369,7 +387,7 @@ BUILTIN: tuple[Backend, ...] = (
     Backend(
         name="onnx_weights",
         kind=Kind.OPTIMIZER,
-        entry="edgekit.backends.optimizers.onnx_weights:weights",
+        entry="edgekit.backends.optimizers.onnx_weights:optimize",
         reads=(Format.ONNX,),
         writes=Format.ONNX,
         requires=("onnx", "onnxruntime"),

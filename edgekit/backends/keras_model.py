@@ -67,6 +67,20 @@ def named_model(
     return KerasModel(model, library, signature, writer, call)
 
 
+def symbolic_tensors(model: KerasModel) -> tuple[list[Any], list[Any]]:
+    """Keras's own tensors for the inputs and outputs, in the order of the signature.
+
+    Raises UnsupportedError for a model that is Python code, of which Keras knows no graph.
+    """
+    inputs, outputs = _symbolic(model.model, model.library)
+    if inputs is None:
+        raise UnsupportedError(
+            f"the model is a Python class ({type(model.model).__name__}) without a graph of layers",
+            fix="build it of layers: a functional or Sequential model",
+        )
+    return _leaves(inputs), _leaves(outputs)
+
+
 def _symbolic(model: Any, library: Library) -> tuple[Any, Any]:
     if library is Library.TF_KERAS:
         inner = getattr(model, "_nested_inputs", None)
