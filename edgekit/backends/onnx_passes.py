@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -121,6 +122,18 @@ def check_mix(wanted: dict[str, Precision], able: tuple[Precision, ...]) -> None
                 f"{layer} is to be {precision}, and this pass mixes {', '.join(able)} with fp32 only",
                 fix=f"give it {able[0]} or fp32",
             )
+
+
+def known_ops(asked: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The op types asked for; raises UnsupportedError for one that is not among those `known`."""
+    for op in asked:
+        if op not in known:
+            near = difflib.get_close_matches(op, known, n=3, cutoff=0.3)
+            raise UnsupportedError(
+                f"onnxruntime cannot quantize op type {op!r} this way",
+                fix=f"such as {', '.join(near or known[:3])}; it can do {', '.join(known)}",
+            )
+    return asked
 
 
 def check_float_io(settings: Quantize) -> None:

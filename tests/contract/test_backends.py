@@ -22,6 +22,7 @@ from tests.parity.edge_cells import Bench, Samples, largest
 SHAPES = {
     Kind.LOADER: ("load", "LoadJob", "Artifact"),
     Kind.CONVERTER: ("convert", "ConvertJob", "Artifact"),
+    Kind.OPTIMIZER: ("optimize", "OptimizeJob", "Artifact"),
     Kind.RUNTIME: ("run", "RunJob", "RunResult"),
     Kind.INSPECTOR: ("inspect", "InspectJob", "Inspection"),
 }
@@ -50,7 +51,7 @@ def test_a_row_says_what_it_needs_and_what_to_install(row: Backend) -> None:
     assert row.reads
     assert row.requires
     assert row.extra
-    assert (row.writes is not None) == (row.kind is Kind.CONVERTER)
+    assert (row.writes is not None) == (row.kind in (Kind.CONVERTER, Kind.OPTIMIZER))
 
 
 def test_names_are_unique() -> None:

@@ -37,7 +37,7 @@ _AXES = {
 _OPSET_WITH_AXIS = 13
 
 
-def weights(job: OptimizeJob) -> Artifact:
+def optimize(job: OptimizeJob) -> Artifact:
     """Weights in 8 bits (of every layer) or 4 (of matrix products; layers that rules name in 8)."""
     settings = quantize_settings(job)
     check_float_io(settings)

@@ -25,7 +25,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 _SMALLEST = 1e-7
 
 
-def fp16(job: OptimizeJob) -> Artifact:
+def optimize(job: OptimizeJob) -> Artifact:
     """Cast all but the layers that are to stay float32, or whose weights float16 cannot hold."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 

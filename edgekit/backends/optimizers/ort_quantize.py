@@ -1,12 +1,9 @@
-"""Quantize an ONNX file with onnxruntime's quantizer: static (QDQ, ranges of our own) or dynamic."""
+"""Quantize an ONNX file with onnxruntime's static quantizer (QDQ), on ranges of our own."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from typing import Any
-
-from onnx import TensorProto
 
 from edgekit.backends.layer_choice import chosen
 from edgekit.backends.onnx_layers import Wires, layers_of, weights_of
@@ -14,18 +11,17 @@ from edgekit.backends.onnx_passes import (
     check_float_io,
     check_mix,
     finished,
+    known_ops,
     opened,
     prepared,
     quantize_settings,
-    restore_names,
 )
-from edgekit.backends.onnx_products import fold_factors, own_weights, split_products
+from edgekit.backends.onnx_products import fold_factors, own_weights
 from edgekit.backends.onnx_ranges import onnx_ranges, tensors_data
 from edgekit.backends.onnx_roundings import free_products
 from edgekit.core.artifact import Artifact
 from edgekit.core.jobs import OptimizeJob
 from edgekit.core.recipe import Precision, Quantize
-from edgekit.errors import UnsupportedError
 
 LINEAR_OPS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 CONVOLUTIONAL_OPS = (
@@ -34,7 +30,6 @@ CONVOLUTIONAL_OPS = (
     *("Concat", "Split", "Slice", "Pad", "Resize"),
     *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"),
 )
-DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM")  # a Conv becomes ConvInteger, up to 20 times slower
 _MOVING_OPS = (
     "Reshape",
     "Flatten",
@@ -58,7 +53,7 @@ _TOOL = "onnxruntime.quantization"
 _STATIC = (Precision.INT8, Precision.W8A16)
 
 
-def static(job: OptimizeJob) -> Artifact:
+def optimize(job: OptimizeJob) -> Artifact:
     """8-bit weights, activations in 8 or 16 bits by ranges from calibration samples.
 
     Options: `activations` and `weights` (uint8 or int8) of the 8-bit layers, `reduce_range` ("true":
@@ -78,65 +73,6 @@ def static(job: OptimizeJob) -> Artifact:
     quantized = _quantizer(job, model, wanted, ops=ops, floats=floats).quantize_model()
     free_products(quantized, quantized=ops)
     return finished(job, quantized, tool=_TOOL, can=", ".join(ops), notes=(why,))
-
-
-def dynamic(job: OptimizeJob) -> Artifact:
-    """8-bit weights of MatMul, Gemm and LSTM; their activations are quantized as they come.
-
-    Where the target is x86 without VNNI, kernels for int8 weights saturate (see `onnx_hazards`):
-    there products get uint8 weights, which are as exact, and an LSTM weights in 7 bits.
-    """
-    settings = quantize_settings(job)
-    check_float_io(settings)
-    model = opened(job)
-    wanted = chosen(settings, [layer.name for layer in layers_of(model)])
-    check_mix(wanted, (Precision.DYNAMIC,))
-    ops = _known_ops(settings.op_types, DYNAMIC_OPS) or DYNAMIC_OPS
-    floats = [name for name, precision in wanted.items() if precision is Precision.FP32]
-    model = prepared(model, job.folder)
-    split_products(model)
-    if {"vnni", "arm64"} & set(job.features):
-        model = _with_dynamic(model, settings, ops=ops, floats=floats)
-    else:
-        model = _with_dynamic(model, settings, ops=("LSTM",), floats=floats, is_reduced=True)
-        others = [op for op in ops if op != "LSTM"]
-        model = _with_dynamic(model, settings, ops=others, floats=floats, weights="QUInt8")
-    restore_names(model, wanted)
-    return finished(job, model, tool=_TOOL, can=", ".join(ops))
-
-
-def _with_dynamic(
-    model: Any,
-    settings: Quantize,
-    *,
-    ops: Collection[str],
-    floats: Collection[str],
-    weights: str = "QInt8",
-    is_reduced: bool = False,
-) -> Any:
-    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
-    from onnxruntime.quantization.quant_utils import QuantizationMode, QuantType
-
-    if not any(node.op_type in ops for node in model.graph.node):
-        return model
-    del model.graph.value_info[:]  # the shapes of before; the quantizer infers them again
-    quantizer = ONNXQuantizer(
-        model,
-        settings.per_channel,
-        is_reduced,
-        QuantizationMode.IntegerOps,
-        False,  # noqa: FBT003 (static)
-        QuantType[weights],
-        QuantType.QUInt8,
-        None,
-        [],
-        list(floats),
-        list(ops),
-        # Shapes behind an op of onnxruntime's own are not known; floats is what these ops make.
-        {"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
-    )
-    quantizer.quantize_model()
-    return quantizer.model.model
 
 
 def _quantizer(
@@ -247,7 +183,7 @@ def _float_nodes(model: Any, layers: Collection[str]) -> set[str]:
 def _static_ops(model: Any, settings: Quantize) -> tuple[tuple[str, ...], str]:
     """The op types to quantize, and a note that says which and why."""
     if settings.op_types:
-        ops = _known_ops(settings.op_types, (*CONVOLUTIONAL_OPS, *_OTHER_OPS))
+        ops = known_ops(settings.op_types, (*CONVOLUTIONAL_OPS, *_OTHER_OPS))
         return ops, f"quantized op types, as asked: {', '.join(ops)}"
     wires = Wires(model.graph)
     products = [node for node in model.graph.node if node.op_type == "MatMul"]
@@ -260,14 +196,3 @@ def _static_ops(model: Any, settings: Quantize) -> tuple[tuple[str, ...], str]:
     present = {node.op_type for node in model.graph.node}
     shown = ", ".join(op for op in CONVOLUTIONAL_OPS if op in present)
     return CONVOLUTIONAL_OPS, f"quantized op types: {shown}"
-
-
-def _known_ops(asked: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    for op in asked:
-        if op not in known:
-            near = difflib.get_close_matches(op, known, n=3, cutoff=0.3)
-            raise UnsupportedError(
-                f"onnxruntime cannot quantize op type {op!r} this way",
-                fix=f"such as {', '.join(near or known[:3])}; it can do {', '.join(known)}",
-            )
-    return asked
