@@ -25,7 +25,7 @@ from edgekit.core.request import CalibrationRequest
 from edgekit.core.signature import Signature, TensorSpec
 
 FEW, MANY = 200, 20_000
-LIMIT = 1.15
+LIMIT = 1.2
 IMAGE, FEATURES, SOUND = (32, 32, 3), 64, 1600
 RATE = 16_000
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgekit.core.arrays import Array, Arrays
 
 _SAME = 1e-5
-"""Two values are the same within this share of the largest: /255 and * (1/255) differ by rounding."""
+"""Values are the same within this share of their row's largest: / 255 and * (1 / 255) are not equal."""
 
 _DEVIATIONS = 6.0
 _BLOCK_BYTES = 1 << 20
@@ -32,10 +32,6 @@ class Overlap:
         self._weights = {
             name: rng.standard_normal(int(np.prod(a.shape[1:]))) for name, a in evaluation.items()
         }
-        self._close = {name: _SAME * _largest(a) for name, a in evaluation.items()}
-        self._window = _DEVIATIONS * float(
-            np.sqrt(sum((w @ w) * self._close[name] ** 2 for name, w in self._weights.items()))
-        )
         known = self._projected(self._rows)
         self._order = np.argsort(known)
         self._known = known[self._order]
@@ -44,28 +40,25 @@ class Overlap:
         """Look for the rows of `block`, which the user knows by `numbers`."""
         if any(block[name].shape[1:] != a.shape[1:] for name, a in self._rows.items()):
             return
+        close = {name: _SAME * _largest(block[name]) for name in self._rows}
+        variance = sum(close[name] ** 2 * (w @ w) for name, w in self._weights.items())
+        window = _DEVIATIONS * np.sqrt(variance)
         projections = self._projected(block)
-        first = np.searchsorted(self._known, projections - self._window, side="left")
-        last = np.searchsorted(self._known, projections + self._window, side="right")
+        first = np.searchsorted(self._known, projections - window, side="left")
+        last = np.searchsorted(self._known, projections + window, side="right")
         for at in np.flatnonzero(last > first).tolist():
-            twin = next(
-                (int(c) for c in self._order[first[at] : last[at]] if self._same(block, at, c)),
-                None,
-            )
+            row = {name: (block[name][at], close[name][at]) for name in self._rows}
+            candidates = self._order[first[at] : last[at]].tolist()
+            twin = next((c for c in candidates if self._is_same(row, c)), None)
             if twin is not None:
                 self.count += 1
                 if len(self.pairs) < _NAMED:
                     self.pairs.append((int(numbers[at]), twin))
 
-    def _same(self, block: Arrays, row: int, candidate: int) -> bool:
+    def _is_same(self, row: Mapping[str, tuple[Array, float]], candidate: int) -> bool:
         return all(
-            bool(
-                np.all(
-                    np.abs(block[name][row] - known[candidate].astype(np.float64))
-                    <= self._close[name]
-                )
-            )
-            for name, known in self._rows.items()
+            bool(np.all(np.abs(values - known[candidate].astype(np.float64)) <= close))
+            for known, (values, close) in ((self._rows[name], row[name]) for name in row)
         )
 
     def _projected(self, arrays: Arrays) -> NDArray[np.float64]:
@@ -83,10 +76,9 @@ class Overlap:
         return total
 
 
-def _largest(array: Array) -> float:
-    """The largest finite magnitude."""
-    largest = 0.0
-    for row in array:
-        values = np.abs(row.astype(np.float64))
-        largest = max(largest, float(np.max(values, where=np.isfinite(values), initial=0.0)))
+def _largest(rows: Array) -> NDArray[np.float64]:
+    """The largest magnitude of each row."""
+    flat = rows.reshape(len(rows), -1)
+    ends = np.stack([flat.min(axis=1), flat.max(axis=1)]).astype(np.float64)
+    largest: NDArray[np.float64] = np.abs(ends).max(axis=0)
     return largest

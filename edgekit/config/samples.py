@@ -38,7 +38,7 @@ _UNREADABLE = (
     OSError,
     EOFError,
     RuntimeError,
-    NotImplementedError,
+    MemoryError,
     zipfile.BadZipFile,
     zlib.error,
 )

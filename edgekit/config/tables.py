@@ -43,9 +43,9 @@ def parquet_table(path: Path) -> Table:
     Raises UnavailableError where pyarrow is not installed.
     """
     parquet = _pyarrow_parquet()
-    with parquet.ParquetFile(path) as file:
+    with _parquet_file(parquet, path) as file:
         rows = file.metadata.num_rows
-        first = next(file.iter_batches(batch_size=1), None)
+        first = next(file.iter_batches(batch_size=1, use_threads=False), None)
     if first is None:
         return joined({"x": _plain(0, (), np.dtype(np.float32))}, str(path))
     sample = _arrays(first, path, 0)
@@ -154,11 +154,15 @@ def _numbers(
 
 def _parquet_chunks(parquet: Any, path: Path, rows: int) -> Iterator[Arrays]:  # noqa: ANN401
     start = 0
-    # A small buffer, or a whole column of a row group is held at once.
-    with parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=rows):
+    with _parquet_file(parquet, path) as file:
+        for batch in file.iter_batches(batch_size=rows, use_threads=False):
             yield _arrays(batch, path, start)
             start += batch.num_rows
+
+
+def _parquet_file(parquet: Any, path: Path) -> Any:  # noqa: ANN401
+    """With small buffers, or whole columns of a row group are held at once instead of a page each."""
+    return parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
 
 
 def _arrays(batch: Any, path: Path, start: int) -> Arrays:  # noqa: ANN401

@@ -158,6 +158,14 @@ def test_a_sample_of_many_inputs_overlaps_only_as_a_whole(stage: Stage) -> None:
     assert report.overlap == 0
 
 
+def test_one_huge_evaluation_value_does_not_make_others_the_same(stage: Stage) -> None:
+    x = np.random.default_rng(0).uniform(0.9, 1.1, (40, 2)).astype(np.float32)
+    evaluation = np.random.default_rng(1).uniform(0.9, 1.1, (40, 2)).astype(np.float32)
+    evaluation[0, 0] = 1e6
+    _, report = stage(model(None, 2), x=x, evaluation={"image": evaluation})
+    assert report.overlap == 0
+
+
 def test_similar_samples_are_no_overlap(stage: Stage) -> None:
     x = images(40)
     _, report = stage(x=x, evaluation={"image": np.add(x, np.float32(1e-3))})
