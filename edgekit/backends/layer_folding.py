@@ -24,6 +24,7 @@ LAYERS = TRANSPOSED | {
 CLAMPS = frozenset({_ATEN.relu.default, _ATEN.relu_.default, _ATEN.hardtanh.default})
 _PRODUCTS = frozenset({_ATEN.matmul.default, _ATEN.mm.default, _ATEN.addmm.default})
 _COPIES = frozenset({_ATEN.clone.default, _ATEN.contiguous.default})
+_VIEWS = frozenset({_ATEN.view.default, _ATEN._unsafe_view.default})  # noqa: SLF001 - names of ops
 _TURN = _ATEN.permute.default
 _NORM = _ATEN._native_batch_norm_legit_no_training.default  # noqa: SLF001 - an op's name
 _NAMES = {
@@ -48,6 +49,8 @@ def fold_layers(module: GraphModule) -> None:
             given = node.args[0].args
             node.target = _ATEN.batch_norm.default
             node.args = (*given[:5], False, *given[5:], False)
+        elif node.target in _VIEWS:  # they need the copies that are dropped
+            node.target = _ATEN.reshape.default
         elif node.target in _COPIES:
             node.replace_all_uses_with(node.args[0])
         elif node.op == "call_function":

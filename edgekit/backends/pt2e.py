@@ -14,7 +14,7 @@ from edgekit.backends.layer_choice import check_changed, chosen
 from edgekit.backends.layer_folding import LAYERS, constant, fold_layers
 from edgekit.backends.programs import Tensors
 from edgekit.backends.torch_layers import check_settings, layer_names, stored_layers
-from edgekit.backends.xnnpack_quantizer import RangeObserver, choose
+from edgekit.backends.xnnpack_quantizer import RangeObserver, choose, is_normed
 from edgekit.core.recipe import LayerPrecision, Precision, Quantize
 from edgekit.errors import UnsupportedError
 
@@ -56,7 +56,7 @@ def quantized(
         converted = convert_pt2e(prepared)
     layers = tuple(stored_layers(converted, names))
     check_changed(layers, settings, tool="XNNPACK", can="convolutions and linear layers")
-    return Quantized(module=converted, layers=layers, notes=tuple(_notes(layers, wanted)))
+    return Quantized(module=converted, layers=layers, notes=tuple(_notes(module, layers, wanted)))
 
 
 def _check_precisions(settings: Quantize, wanted: Mapping[str, Precision]) -> None:
@@ -96,8 +96,15 @@ def _module(prepared: GraphModule, node: Node) -> Any:
     return prepared.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def _notes(layers: Iterable[LayerPrecision], wanted: Mapping[str, Precision]) -> Iterator[str]:
-    """What stays in float though nobody asked for that."""
+def _notes(
+    module: GraphModule, layers: Iterable[LayerPrecision], wanted: Mapping[str, Precision]
+) -> Iterator[str]:
+    """What is in 8 bits beside the layers, and which layers are not though nobody asked for that."""
+    if any(layer.precision is Precision.INT8 for layer in layers):
+        joins = (
+            "stay in float32, for it has layer norms" if is_normed(module) else "are in 8 bits too"
+        )
+        yield f"sums, products and concatenations of 8-bit layers {joins}"
     kept = [
         layer.name
         for layer in layers

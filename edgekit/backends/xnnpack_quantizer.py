@@ -25,6 +25,7 @@ _KEY = "quantization_annotation"
 _JOINS = frozenset(
     {torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor, torch.ops.aten.cat.default}
 )
+_NORMS = frozenset({torch.ops.aten.layer_norm.default, torch.ops.aten.native_layer_norm.default})
 # Upstream's 2^-12 takes most of their bits from small weights: a channel up to 0.01 has 41 steps.
 _SMALLEST_SCALE = 2.0**-24
 
@@ -39,6 +40,11 @@ def choose(module: GraphModule, settings: Quantize, layers: Mapping[str, Precisi
             others = XNNPACKQuantizer().set_global(config).set_filter_function(allowed)
             quantizers += [_Clamped(config, allowed), others]
     return ComposableQuantizer(quantizers)
+
+
+def is_normed(module: GraphModule) -> bool:
+    """Whether a graph has layer norms, as transformers have."""
+    return any(node.target in _NORMS for node in module.graph.nodes)
 
 
 class RangeObserver(MinMaxObserver):
@@ -93,7 +99,8 @@ class _Filter:
     """Says of a node whether a quantizer for `precision` may touch it.
 
     Sums, products and concatenations are quantized where what they join is, and no constant is in
-    them: one range for all its channels would ruin it.
+    them: one range for all its channels would ruin it. They stay in float where the model has layer
+    norms, for a transformer's sums have outliers in a few channels that the norms then take away.
     """
 
     def __init__(
@@ -102,6 +109,7 @@ class _Filter:
         self._module = module
         self.layers = layers
         self._precision = precision
+        self._keeps_joins = is_normed(module)
 
     def __call__(self, node: Node) -> bool:
         if node.name in self.layers:
@@ -109,7 +117,11 @@ class _Filter:
         if node.target not in _JOINS:
             return True
         given = node.all_input_nodes
-        if any(constant(self._module, value) is not None for value in given) or len(given) < 2:
+        if (
+            self._keeps_joins
+            or any(constant(self._module, value) is not None for value in given)
+            or len(given) < 2
+        ):
             return False
         return all(found is self._precision for found in self._feeding(node, set()))
 

@@ -15,7 +15,6 @@ from edgekit.backends.calibration_rows import calibration_rows
 from edgekit.backends.executorch_runtime import Runner
 from edgekit.backends.graph_passes import fold_constants, make_contiguous
 from edgekit.backends.half_graphs import in_half
-from edgekit.backends.layer_choice import check_changed
 from edgekit.backends.programs import (
     Program,
     Tensors,
@@ -158,7 +157,12 @@ def _as_stored(
         changed(layer, precision=Precision.FP32) if "conv" in layer.op else layer
         for layer in layers
     )
-    check_changed(stored, settings, tool="XNNPACK", can="linear layers: others are float32 on disk")
+    if all(layer.precision is Precision.FP32 for layer in stored):
+        raise UnsupportedError(
+            f"{settings.precision} would change nothing: XNNPACK's files hold the weights of "
+            "convolutions in float32, and this model has no others",
+            fix="choose --precision int8 or dynamic, or convert to another format",
+        )
     if stored == tuple(layers):
         return stored, ()
     return stored, (
