@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgekit.config.hygiene import Hygiene, Spread, evaluated
-from edgekit.core.arrays import Array
+from edgekit.config.hygiene import Hygiene, Spread
 from edgekit.core.calibration import CalibrationReport
 from edgekit.errors import ConfigError
 
@@ -28,7 +27,7 @@ _NAMED = 8
 
 
 def check_worth(
-    report: CalibrationReport, hygiene: Hygiene, evaluation: Mapping[str, Array]
+    report: CalibrationReport, hygiene: Hygiene, evaluation: Mapping[str, Spread]
 ) -> list[str]:
     """Doubts about the scale of the samples; ConfigError where the answer is known to be ruined.
 
@@ -41,13 +40,19 @@ def check_worth(
             f"{report.origin}: no input ever changes its value ({_ranges(report)})",
             fix="give real samples: there is nothing to learn ranges from",
         )
-    pairs = {name: (hygiene.spreads[name], evaluated(a)) for name, a in evaluation.items()}
+    pairs = {name: (hygiene.spreads[name], spread) for name, spread in evaluation.items()}
     doubts = [doubt for name, pair in pairs.items() if (doubt := _scale_doubt(name, *pair))]
     share = report.outside_share or 0.0
     if share > _CLIPPED_SHARE and not doubts:
         doubts.append(
             f"{share:.0%} of the evaluation values lie outside the calibrated range "
             f"({_ranges(report)}) and would be clipped"
+        )
+    beyond = report.beyond_share or 0.0
+    if beyond > _CLIPPED_SHARE and not doubts:
+        doubts.append(
+            f"{beyond:.0%} of the calibration values lie outside the range of the evaluation data "
+            f"({_ranges(report)}): are both prepared in the same way?"
         )
     ruined = share > _CLIPPED_SHARE or any(_is_ruined(*pair) for pair in pairs.values())
     if ruined and not report.random:

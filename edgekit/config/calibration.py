@@ -14,7 +14,7 @@ import numpy as np
 from edgekit.config.advice import advice, check_worth
 from edgekit.config.calibration_source import RANDOM, Generate, opened, wanted
 from edgekit.config.fitting import cast, cast_note, check_shape, matched
-from edgekit.config.hygiene import Hygiene, is_magnitude, outside_share
+from edgekit.config.hygiene import Hygiene, evaluated, is_magnitude, outside_share
 from edgekit.config.overlap import Overlap
 from edgekit.config.row_files import RowFile
 from edgekit.config.table import LABEL, Cut, Selection, Table, is_label
@@ -73,7 +73,12 @@ class _Staging:
             if spec.name in evaluation
         }
         self.count = count
-        self.hygiene = Hygiene([spec.name for spec in signature.inputs], count=count)
+        self.evaluated = {n: evaluated(a) for n, a in self.evaluation.items() if is_magnitude(a)}
+        self.hygiene = Hygiene(
+            [spec.name for spec in signature.inputs],
+            count=count,
+            known={name: spread.range for name, spread in self.evaluated.items()},
+        )
         self.overlap = Overlap(self.evaluation) if self.evaluation else None
         self.exact: dict[str, bool] = {}
 
@@ -112,8 +117,7 @@ class _Staging:
         if self.overlap and overlap and not request.allow_overlap:
             raise _overlapping(self.table, self.overlap)
         ranges = {name: spread.range for name, spread in self.hygiene.spreads.items()}
-        compared = {n: ranges[n] for n in self.evaluation if is_magnitude(self.evaluation[n])}
-        share = outside_share(self.evaluation, compared) if compared else None
+        compared = {name: ranges[name] for name in self.evaluated}
         report = CalibrationReport(
             origin=request.path,
             count=self.count,
@@ -128,11 +132,11 @@ class _Staging:
                 for name, spread in self.hygiene.spreads.items()
                 if spread.constant_channels
             },
-            outside_share=share,
+            outside_share=outside_share(self.evaluation, compared) if compared else None,
+            beyond_share=self.hygiene.beyond_share,
             half_range_ratio=self.hygiene.half_range_ratio(),
         )
-        evaluated = {name: self.evaluation[name] for name in compared}
-        doubts = check_worth(report, self.hygiene, evaluated)
+        doubts = check_worth(report, self.hygiene, self.evaluated)
         notes = (*self.table.notes, *self._cast_notes(), *doubts, *advice(report, self.hygiene))
         return changed(report, notes=notes)
 

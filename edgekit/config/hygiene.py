@@ -23,10 +23,17 @@ _PAIRED_VALUES = 1 << 16
 
 
 class Hygiene:
-    """Digests, labels and the spread of every input. Keeps 16 bytes a sample."""
+    """Digests, labels and the spread of every input. Keeps 16 bytes a sample.
 
-    def __init__(self, names: Sequence[str], *, count: int) -> None:
+    `known` are the ranges of evaluation inputs, to count the values that lie beyond them.
+    """
+
+    def __init__(
+        self, names: Sequence[str], *, count: int, known: Mapping[str, tuple[float, float]]
+    ) -> None:
         self.count = count
+        self._known = known
+        self._beyond = self._values = 0
         self.spreads = {name: Spread(half=count // 2) for name in names}
         self._labels: Counter[str] | None = Counter()
         self._digests = bytearray()
@@ -35,6 +42,9 @@ class Hygiene:
         """Take in rows of all inputs, in the model's dtypes, finite."""
         for name, spread in self.spreads.items():
             spread.add(block[name])
+        for name, (low, high) in self._known.items():
+            self._beyond += _outside(block[name], low, high)
+            self._values += block[name].size
         for row in zip(*(block[name] for name in self.spreads), strict=True):
             digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
             for values in row:
@@ -59,6 +69,11 @@ class Hygiene:
         """Samples that are bit for bit an earlier one."""
         digests = np.frombuffer(self._digests, np.uint64)
         return len(digests) - len(np.unique(digests))
+
+    @property
+    def beyond_share(self) -> float | None:
+        """The share of values outside the range of the evaluation data; None without such data."""
+        return self._beyond / self._values if self._values else None
 
     def classes(self, names: Sequence[str] = ()) -> dict[str, int] | None:
         """Samples of each class, under its name where folders gave one; None without labels."""
@@ -185,9 +200,13 @@ def outside_share(
     outside = total = 0
     for name, (low, high) in ranges.items():
         for row in evaluation[name]:
-            outside += int(np.count_nonzero((row < low) | (row > high)))
+            outside += _outside(row, low, high)
             total += row.size
     return outside / total if total else 0.0
+
+
+def _outside(values: Array, low: float, high: float) -> int:
+    return int(np.count_nonzero(np.less(values, low) | np.greater(values, high)))
 
 
 def _by_channel(rows: Array) -> Array:

@@ -32,8 +32,9 @@ class CalibrationReport(Noun):
     `count` were used of `available`. `classes` is per label where the data has labels. `duplicates`
     repeat an earlier sample bit for bit, `overlap` occur in the evaluation data too.
     `constant_channels` are indices of the last (or channel) axis that never change. `outside_share`
-    is the share of evaluation values outside the calibrated input range. `half_range_ratio` is what
-    the input ranges of the first and the second half have in common, as a share of both: 1 is stable.
+    is the share of evaluation values outside the calibrated input range, `beyond_share` that of
+    calibration values outside the evaluation range. `half_range_ratio` is what the input ranges of
+    the first and the second half have in common, as a share of both: 1 is stable.
     """
 
     origin: str
@@ -46,5 +47,6 @@ class CalibrationReport(Noun):
     input_ranges: dict[str, tuple[float, float]] = {}
     constant_channels: dict[str, tuple[int, ...]] = {}
     outside_share: float | None = None
+    beyond_share: float | None = None
     half_range_ratio: float | None = None
     notes: tuple[str, ...] = ()

@@ -200,6 +200,14 @@ def test_a_wider_calibration_is_only_doubted(stage: Stage) -> None:
     assert any("scaled differently" in note for note in report.notes)
 
 
+def test_another_normalization_is_doubted_though_nothing_clips(stage: Stage) -> None:
+    x = np.subtract(images(40), np.float32(0.5)) * 4
+    _, report = stage(x=x, evaluation={"image": images(30, seed=1)})
+    assert report.outside_share == 0
+    assert report.beyond_share is not None
+    assert any("are both prepared in the same way?" in note for note in report.notes)
+
+
 def test_ids_have_no_scale(stage: Stage) -> None:
     tokens = np.random.default_rng(0).integers(0, 30_000, (40, 9))
     _, report = stage(
