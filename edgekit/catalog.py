@@ -97,7 +97,9 @@ def _plugin_rows() -> tuple[tuple[Backend, ...], dict[str, str]]:
 
 
 _KERAS_TENSORFLOW = {"KERAS_BACKEND": "tensorflow"}
-_TFMOT = {**_KERAS_TENSORFLOW, "TF_USE_LEGACY_KERAS": "1"}  # tfmot sets it for the whole process
+# tfmot sets the first for its whole process; with oneDNN, TensorFlow 2.21 ends with SIGSEGV in the
+# gradient of a 1x1 convolution with strides.
+_TFMOT = {**_KERAS_TENSORFLOW, "TF_USE_LEGACY_KERAS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
 _KERAS_TORCH = {"KERAS_BACKEND": "torch"}
 _TORCH = {"KERAS_BACKEND": "torch"}
 _SKLEARN = {"OMP_NUM_THREADS": "1"}
@@ -289,6 +291,26 @@ BUILTIN: tuple[Backend, ...] = (
         environment=_TORCH,
         precisions=(Precision.FP16, Precision.BF16, Precision.DYNAMIC),
         per_layer=True,
+    ),
+    Backend(
+        name="tflite_equalize",
+        kind=Kind.OPTIMIZER,
+        entry="edgekit.backends.optimizers.tflite_equalize:optimize",
+        reads=(Format.TFLITE,),
+        writes=Format.TFLITE,
+        requires=("ai_edge_litert",),
+        extra="litert",
+        equalizes=True,
+    ),
+    Backend(
+        name="onnx_equalize",
+        kind=Kind.OPTIMIZER,
+        entry="edgekit.backends.optimizers.onnx_equalize:optimize",
+        reads=(Format.ONNX,),
+        writes=Format.ONNX,
+        requires=("onnx", "onnxruntime"),
+        extra="onnx",
+        equalizes=True,
     ),
     Backend(
         name="aeq_quantize",

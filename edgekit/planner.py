@@ -9,7 +9,7 @@ from edgekit.core.artifact import Format
 from edgekit.core.backend import Backend, Kind
 from edgekit.core.noun import Noun, changed
 from edgekit.core.plan import Plan, Step
-from edgekit.core.recipe import Pass, Precision, Qat, Quantize
+from edgekit.core.recipe import Equalize, Pass, Precision, Qat, Quantize
 from edgekit.errors import ConfigError, UnavailableError, UnsupportedError
 
 Route = tuple[Backend, ...]
@@ -146,13 +146,13 @@ def _placed(route: Route, at: Format, wish: Wish, catalog: Catalog) -> Iterator[
 def _can(row: Backend, wanted: Pass, features: Sequence[str]) -> bool:
     if isinstance(wanted, Qat):
         return row.does_qat
+    if isinstance(wanted, Equalize):
+        return row.equalizes
     if row.needs_features and features and not set(row.needs_features) & set(features):
         return False
     if wanted.needs_calibration and wanted.ranges not in row.ranges:
         return False
     if (wanted.exclude or wanted.rules) and not row.per_layer:
-        return False
-    if wanted.equalize > row.equalizes or wanted.correct_bias > row.corrects_bias:
         return False
     asked = {wanted.precision, *(rule.precision for rule in wanted.rules)} - {Precision.FP32}
     return asked <= set(row.precisions)
@@ -184,6 +184,11 @@ def _unsupported(source: Format, to: Format, catalog: Catalog, wish: Wish) -> Un
         )
     known = precisions(source, to, catalog)
     asked = next((p for p in wish.passes if isinstance(p, Quantize)), None)
+    if any(isinstance(p, Equalize) for p in wish.passes):
+        return UnsupportedError(
+            f"layers cannot be equalized on the way from {source} to {to}",
+            fix="leave that pass out; it is there for tflite and onnx",
+        )
     if asked is None:
         return UnsupportedError(
             f"quantization-aware training does not reach {to} from {source}",
@@ -205,5 +210,4 @@ def _unsupported(source: Format, to: Format, catalog: Catalog, wish: Wish) -> Un
 def _special(asked: Quantize) -> str:
     rules = [f"{rule.layers} in {rule.precision}" for rule in asked.rules]
     kept = [f"{glob} in float" for glob in asked.exclude]
-    flags = [n for n in ("equalize", "correct_bias") if getattr(asked, n)]
-    return ", ".join([f"{asked.ranges} ranges", *flags, *kept, *rules])
+    return ", ".join([f"{asked.ranges} ranges", *kept, *rules])

@@ -54,12 +54,6 @@ def quantize_settings(job: OptimizeJob) -> Quantize:
     settings = job.settings
     if not isinstance(settings, Quantize):
         raise UnsupportedError("ONNX files cannot be fine-tuned", fix="fine-tune the Keras model")
-    for wish in ("equalize", "correct_bias"):
-        if getattr(settings, wish):
-            raise UnsupportedError(
-                f"onnxruntime's quantizer has no {wish}",
-                fix="leave it out, or convert to executorch",
-            )
     return settings
 
 

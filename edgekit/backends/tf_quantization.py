@@ -35,7 +35,6 @@ def checked(fused: Pass | None) -> Quantize | None:
         "layers with a precision of their own": fused.exclude or fused.rules or fused.op_types,
         "another symmetry of activations than its own": fused.symmetric not in symmetric,
         f"ranges by {fused.ranges}": fused.ranges is not RangeMethod.MINMAX,
-        "equalization or bias correction": fused.equalize or fused.correct_bias,
         f"{fused.io} inputs and outputs without int8 arithmetic": fused.io is not IoType.FLOAT
         and fused.precision is not Precision.INT8,
         "weights per tensor without measured ranges": not (fused.per_channel or is_static),

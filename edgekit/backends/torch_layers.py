@@ -31,8 +31,6 @@ def check_settings(settings: Quantize, *, tool: str) -> None:
     """Raise UnsupportedError for the settings that no pass over a torch program has."""
     asked = {
         f"io = {settings.io}": (settings.io is not IoType.FLOAT, "io = float"),
-        "equalize": (settings.equalize, "leave it out"),
-        "correct_bias": (settings.correct_bias, "leave it out"),
         f"op_types = {', '.join(settings.op_types)}": (settings.op_types != (), "exclude = [...]"),
     }
     for name, (is_asked, fix) in asked.items():

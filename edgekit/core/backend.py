@@ -27,9 +27,9 @@ class Backend(Noun):
     rows with the same one. `platforms` (`linux-x86_64`, ...) is empty where any will do.
 
     `precisions` are what an optimizer can do, or a converter can fuse, with ranges by `ranges`, and
-    with `per_layer` for single layers, with `equalizes` and `corrects_bias` for those settings; a row
-    that `does_qat` is there for that pass only. `options` are added to its job. `needs_features`: one
-    of these instruction sets must be the target's, or the result would be wrong there.
+    with `per_layer` for single layers; rows that `equalizes` or `does_qat` are there for those passes
+    only. `options` are added to its job. `needs_features`: one of these instruction sets must be the
+    target's, or the result would be wrong there.
     """
 
     name: str
@@ -45,7 +45,6 @@ class Backend(Noun):
     ranges: tuple[RangeMethod, ...] = (RangeMethod.MINMAX,)
     per_layer: bool = False
     equalizes: bool = False
-    corrects_bias: bool = False
     does_qat: bool = False
     options: dict[str, str] = {}
     needs_features: tuple[str, ...] = ()

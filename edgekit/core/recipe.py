@@ -63,8 +63,6 @@ class Quantize(Noun, tag="quantize"):
     the architecture holds; it is stated in the report. `exclude` are globs of layers kept in float,
     `rules` of layers that get another precision; the first match counts, `exclude` before `rules`.
     `percentile` (of |values|, 0..100) is for that range method; `block_size` is of 4-bit weights.
-    `equalize` balances the weight ranges of neighbouring layers, `correct_bias` takes the mean error
-    of a layer out of its bias.
     """
 
     precision: Precision
@@ -77,8 +75,6 @@ class Quantize(Noun, tag="quantize"):
     ranges: RangeMethod = RangeMethod.MINMAX
     percentile: float = 99.99
     block_size: int = 32
-    equalize: bool = False
-    correct_bias: bool = False
 
     @property
     def needs_calibration(self) -> bool:
@@ -119,14 +115,26 @@ class Qat(Noun, tag="qat"):
     exclude: tuple[str, ...] = ()
 
 
-Pass = Quantize | Qat
+class Equalize(Noun, tag="equalize"):
+    """Move scale between neighbouring layers until their channels range alike; the function stays.
+
+    Cross-layer equalization of Nagel et al. 2019 (arXiv 1906.04721), in powers of two, which are
+    exact in float32. It comes before the pass that quantizes.
+    """
+
+
+Pass = Quantize | Qat | Equalize
 
 
 def name_of(settings: Pass) -> str:
     """A pass as a progress line and a report call it."""
-    return (
-        "fine-tune for int8" if isinstance(settings, Qat) else f"quantize to {settings.precision}"
-    )
+    match settings:
+        case Qat():
+            return "fine-tune for int8"
+        case Equalize():
+            return "equalize layers"
+        case Quantize():
+            return f"quantize to {settings.precision}"
 
 
 class Preprocess(Noun):
@@ -162,7 +170,8 @@ class Recipe(Noun):
     def precision(self) -> Precision:
         """What the last pass that quantizes leaves behind."""
         for step in reversed(self.passes):
-            return Precision.INT8 if isinstance(step, Qat) else step.precision
+            if not isinstance(step, Equalize):
+                return Precision.INT8 if isinstance(step, Qat) else step.precision
         return Precision.FP32
 
     @property

@@ -43,7 +43,6 @@ def convert(
     """Convert, prove and, if it passed, publish. Raises ConfigError; all else is in the report."""
     if request.output:
         check_writable(Path(request.output))
-    _check_data(request)
     data = _data(request.proof.data, request.recipe.preprocess)
     target = request.target.name if request.target else request.to.value
     name = request.recipe.name
@@ -57,6 +56,7 @@ def convert(
 
     def line(cell: Cell) -> CellReport:
         plans = rivals(sniff(Path(request.opening.path)), request.to, catalog, wish)
+        _check_data(request)
         source = _load(cell, request.opening, data)
         inputs = gather_inputs(source, data, request.proof, cell)
         maker = Maker(

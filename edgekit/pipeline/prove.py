@@ -14,7 +14,7 @@ from edgekit.config.targets import runs_here
 from edgekit.core.arrays import Arrays, read_npz
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.cell import CellReport, Memory, Outcome, Reason, Stage
-from edgekit.core.measured import Accuracy, Evidence, Parity, RunResult, Verdict
+from edgekit.core.measured import Accuracy, Evidence, Parity, RunResult, TensorParity, Verdict
 from edgekit.core.noun import changed
 from edgekit.core.recipe import Precision
 from edgekit.core.request import Proof
@@ -185,30 +185,34 @@ def _judged(
     draft = cell.draft
     if doubt:
         draft.notes.append(f"{doubt}; {CURE}")
-    if not parity.ok:
-        worst = next(output for output in parity.outputs if not output.ok)
-        doubted = f"; {doubt}" if doubt and not worst.broken else ""
-        fix = (
-            "compare the outputs above; --atol/--rtol [OUT:]V allow more"
-            if worst.atol is not None or worst.broken
-            else "keep more in float (--exclude, another --precision), or let labelled samples decide "
-            "(--max-drop)"
-        )
-        return draft.report(
-            Outcome.PARITY_FAILED,
-            Reason(
-                message=f"output {worst.name}: {worst.reason}{doubted}",
-                fix=CURE if doubted else fix,
-            ),
-        )
     verdict = missed(accuracy) if accuracy else None
-    if verdict and verdict[0] is Outcome.ACCURACY_FAILED:
-        outcome, reason = verdict
+    failed = verdict if verdict and verdict[0] is Outcome.ACCURACY_FAILED else None
+    worst = next((output for output in parity.outputs if not output.ok), None)
+    if worst is not None and (worst.broken or failed is None):
+        return draft.report(Outcome.PARITY_FAILED, _off(worst, doubt))
+    if failed is not None:
+        outcome, reason = failed
+        also = f"; output {worst.name}: {worst.reason}" if worst else ""
+        reason = changed(reason, message=f"{reason.message}{also}")
         return draft.report(outcome, changed(reason, fix=CURE) if doubt else reason)
     late = over_budget(cell)
     if late:
         return draft.report(Outcome.OVER_BUDGET, late)
     return draft.report(*verdict) if verdict else draft.passed()
+
+
+def _off(worst: TensorParity, doubt: str) -> Reason:
+    """Why an output that is too far off is, and what would help."""
+    if doubt and not worst.broken:
+        return Reason(message=f"output {worst.name}: {worst.reason}; {doubt}", fix=CURE)
+    if worst.atol is not None or worst.broken:
+        fix = "compare the outputs above; --atol/--rtol [OUT:]V allow more"
+    else:
+        fix = (
+            "keep more in float (--exclude, another --precision), or let labelled samples decide "
+            "(--max-drop)"
+        )
+    return Reason(message=f"output {worst.name}: {worst.reason}", fix=fix)
 
 
 def _outputs(result: RunResult, feed: Feed) -> Arrays:

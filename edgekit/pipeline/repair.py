@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from edgekit.core.gain import Diagnosis
 from edgekit.core.noun import changed
-from edgekit.core.recipe import LayerRule, Precision, Quantize, RangeMethod
+from edgekit.core.recipe import Equalize, LayerRule, Precision, Quantize, RangeMethod
 from edgekit.errors import ExitCode
 from edgekit.pipeline.diagnosing import keeping
 from edgekit.pipeline.trials import Passes, Proven, Trials
@@ -18,9 +18,9 @@ Form = Callable[[Kept], Passes]
 def repair(trials: Trials, settings: Quantize, diagnosis: Diagnosis) -> Proven | None:
     """The smallest artifact that passes, else the best there was; None where no attempt was proven.
 
-    Whole recipes first (per channel, range methods, equalization, bias correction), for they keep
-    every layer in 8 bits; then layers are taken out, costliest first, as few as will do: first those
-    that keep 8-bit weights, then 16-bit floats, then float32.
+    Whole recipes first (per channel, range methods, equalization), for they keep every layer in 8
+    bits; then layers are taken out, costliest first, as few as will do: first in ways that keep 8-bit
+    weights, then in 16-bit floats, then in float32.
     """
     proven: list[Proven] = []
 
@@ -30,13 +30,13 @@ def repair(trials: Trials, settings: Quantize, diagnosis: Diagnosis) -> Proven |
             proven.append(found)
         return found is not None and _holds(found)
 
-    others = [settings]
-    for label, other in _whole(settings):
-        if attempt((other,), label):
+    bases: list[Passes] = [(settings,)]
+    for label, passes in _whole(settings):
+        if attempt(passes, label):
             return _best(proven)
-        others.append(other)
+        bases.append(passes)
     ranked = [row.layer for row in diagnosis.layers]
-    for base in dict.fromkeys((settings, _nearest(trials, others))):
+    for base in dict.fromkeys((_nearest(trials, bases), (settings,))):
         for label, form in _forms(base):
 
             def holds(kept: Kept, label: str = label, form: Form = form) -> bool:
@@ -63,49 +63,50 @@ def _best(proven: Sequence[Proven]) -> Proven | None:
     )
 
 
-def _nearest(trials: Trials, bases: Sequence[Quantize]) -> Quantize:
+def _nearest(trials: Trials, bases: Sequence[Passes]) -> Passes:
     """Of whole recipes, the one nearest to the source."""
 
-    def sqnr_db(base: Quantize) -> float:
-        trial = trials.measure((base,), "again")
+    def sqnr_db(base: Passes) -> float:
+        trial = trials.measure(base, "again")
         return trial.sqnr_db if trial and trial.sqnr_db is not None else float("-inf")
 
     return max(bases, key=sqnr_db)
 
 
-def _whole(settings: Quantize) -> Iterator[tuple[str, Quantize]]:
-    if not settings.per_channel:
-        yield "per channel", changed(settings, per_channel=True)
+def _whole(settings: Quantize) -> Iterator[tuple[str, Passes]]:
     wide = changed(settings, per_channel=True)
+    if not settings.per_channel:
+        yield "per channel", (wide,)
     if settings.needs_calibration:
         for method in (RangeMethod.PERCENTILE, RangeMethod.MSE, RangeMethod.ENTROPY):
             if method is not settings.ranges:
-                yield f"{method} ranges", changed(wide, ranges=method)
-    yield "equalized", changed(wide, equalize=True)
-    yield "biases corrected", changed(wide, correct_bias=True)
+                yield f"{method} ranges", (changed(wide, ranges=method),)
+    yield "equalized", (Equalize(), wide)
 
 
-def _forms(base: Quantize) -> Iterator[tuple[str, Form]]:
-    """Ways to take layers out of a pass, the one that keeps most bits down first."""
+def _forms(base: Passes) -> Iterator[tuple[str, Form]]:
+    """Ways to take layers out of the last pass of `base`, the one that keeps most bits down first."""
+    *before, last = base
+    if not isinstance(last, Quantize):
+        return
 
     def ruled(precision: Precision) -> Form:
         return lambda kept: (
+            *before,
             changed(
-                keeping(base, ()),
+                last,
                 rules=(
                     *(LayerRule(layers=rule, precision=precision) for rule in _globs(kept)),
-                    *base.rules,
+                    *last.rules,
                 ),
             ),
         )
 
     for precision in (Precision.W8, Precision.DYNAMIC, Precision.W8A16, Precision.FP16):
         yield f"in {precision}", ruled(precision)
-    yield (
-        "with 8-bit weights alone",
-        lambda kept: (keeping(base, kept), Quantize(precision=Precision.W8, exclude=base.exclude)),
-    )
-    yield "in fp32", lambda kept: (keeping(base, kept),)
+    weights = Quantize(precision=Precision.W8, exclude=last.exclude)
+    yield "with 8-bit weights alone", lambda kept: (*before, keeping(last, kept), weights)
+    yield "in fp32", lambda kept: (*before, keeping(last, kept))
 
 
 def _globs(kept: Kept) -> tuple[str, ...]:

@@ -200,12 +200,6 @@ REFUSED = [
     ),
     (
         onnx_zoo.transformer,
-        "ort_static",
-        Quantize(precision=Precision.INT8, equalize=True),
-        "equalize",
-    ),
-    (
-        onnx_zoo.transformer,
         "ort_dynamic",
         Quantize(
             precision=Precision.DYNAMIC,

@@ -156,7 +156,6 @@ def test_per_tensor_weights_have_one_scale_and_more_noise(
         (Precision.DYNAMIC, {"symmetric": True}, "symmetric"),
         (Precision.W8A16, {"symmetric": False}, "symmetric"),
         (Precision.W4, {"block_size": 64}, "per channel"),
-        (Precision.INT8, {"equalize": True}, "equalization"),
         (Precision.INT8, {"exclude": ("*",)}, "changed nothing"),
         (Precision.BF16, {}, "changed nothing"),
     ],
@@ -174,7 +173,7 @@ def test_what_ai_edge_cannot_do_is_refused(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"exclude": ("dense",)}, {"ranges": RangeMethod.MSE}, {"symmetric": True}, {"equalize": True}],
+    [{"exclude": ("dense",)}, {"ranges": RangeMethod.MSE}, {"symmetric": True}],
 )
 def test_what_tensorflow_cannot_do_is_refused_with_the_tool_that_can(
     quantizing: Quantizing, digits: Case, settings: dict[str, object]

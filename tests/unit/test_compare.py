@@ -254,3 +254,14 @@ def test_an_output_that_stays_within_a_grid_step_may_be_one_value() -> None:
     steady = np.concatenate([nearly, np.zeros_like(nearly)], axis=1)
     flat = np.concatenate([rounded, np.zeros_like(nearly)], axis=1)
     assert judged({"y": steady}, {"y": flat}, Tolerances(precision=Precision.INT8)).ok
+
+
+def test_one_sample_of_a_few_is_as_near_as_they_can_tell() -> None:
+    chances = np.eye(4, dtype=np.float32)[np.arange(40) % 4] * 0.6 + 0.1
+    one, two = chances.copy(), chances.copy()
+    one[:1] = one[:1, ::-1]
+    two[:2] = two[:2, ::-1]
+    int8 = Tolerances(precision=Precision.INT8, min_sqnr_db=0.0)
+    assert judged({"p": chances}, {"p": one}, int8).ok
+    assert not judged({"p": chances}, {"p": two}, int8).ok
+    assert not judged({"p": chances[:10]}, {"p": one[:10]}, int8).ok

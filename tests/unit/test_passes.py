@@ -7,7 +7,7 @@ import pytest
 from edgekit.catalog import BUILTIN, Catalog
 from edgekit.core.artifact import Format
 from edgekit.core.plan import Plan
-from edgekit.core.recipe import LayerRule, Precision, Qat, Quantize, RangeMethod
+from edgekit.core.recipe import Equalize, LayerRule, Pass, Precision, Qat, Quantize, RangeMethod
 from edgekit.errors import ConfigError, UnsupportedError
 from edgekit.planner import Wish, precisions, rivals, without_passes
 
@@ -19,7 +19,7 @@ def names(plan: Plan) -> list[str]:
     return [step.backend for step in plan.steps]
 
 
-def ways(source: Format, to: Format, *passes: Quantize | Qat, **wish: object) -> list[list[str]]:
+def ways(source: Format, to: Format, *passes: Pass, **wish: object) -> list[list[str]]:
     found = rivals(source, to, ALL, Wish(passes=passes, **wish))  # type: ignore[arg-type]
     return [names(plan) for plan in found]
 
@@ -72,8 +72,9 @@ def test_an_unknown_precision_is_refused_with_the_nearest_before_any_work() -> N
 
 
 def test_settings_that_nobody_can_do_are_named() -> None:
-    asked = Quantize(precision=Precision.INT8, exclude=("a*",), correct_bias=True)
-    with pytest.raises(UnsupportedError, match=r"minmax ranges, correct_bias, a\* in float"):
+    rule = LayerRule(layers="a*", precision=Precision.W4)
+    asked = Quantize(precision=Precision.INT8, rules=(rule,))
+    with pytest.raises(UnsupportedError, match=r"minmax ranges, a\* in w4"):
         ways(Format.EXPORTED, Format.EXECUTORCH, asked)
 
 
@@ -81,6 +82,14 @@ def test_fine_tuning_has_a_converter_of_its_own_that_nothing_else_takes() -> Non
     assert ways(Format.KERAS, Format.TFLITE, Qat()) == [["keras_to_tflite_qat"]]
     with pytest.raises(UnsupportedError, match="quantization-aware"):
         ways(Format.EXPORTED, Format.ONNX, Qat())
+
+
+def test_equalizing_comes_between_converting_and_quantizing() -> None:
+    assert ways(Format.KERAS, Format.TFLITE, Equalize(), INT8) == [
+        ["keras_to_tflite", "tflite_equalize", "aeq_quantize"]
+    ]
+    with pytest.raises(UnsupportedError, match="equalized"):
+        ways(Format.KERAS, Format.EXECUTORCH, Equalize(), INT8)
 
 
 def test_passes_keep_their_order() -> None:

@@ -71,4 +71,4 @@ def test_names_are_unique_and_every_row_is_whole() -> None:
         assert row.reads
         assert row.entry.count(":") == 1
         assert (row.writes is not None) == (row.kind in (Kind.CONVERTER, Kind.OPTIMIZER))
-        assert row.kind is not Kind.OPTIMIZER or row.precisions
+        assert row.kind is not Kind.OPTIMIZER or row.precisions or row.equalizes

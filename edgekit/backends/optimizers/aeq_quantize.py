@@ -94,8 +94,6 @@ def _checked(settings: Pass, model: Any) -> Quantize:
         "4-bit weights have one scale per channel in TFLite, not per block": settings.precision
         is Precision.W4
         and settings.block_size != _NO_BLOCKS,
-        "equalization and bias correction are not done on .tflite files": settings.equalize
-        or settings.correct_bias,
         "a file with several signatures cannot be calibrated": is_static
         and model.SignatureDefsLength() > 1,
     }
