@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -24,6 +27,9 @@ KERNELS = {
     "Dense": "kernel",
     "DepthwiseConv2D": "depthwise_kernel",
 }
+# TensorFlow's converter has one scale for all weights of these; a scale per channel fails in it
+# ("mismatched quantized axes").
+_ONE_SCALE = ("Dense", "Conv2DTranspose")
 # Layers that mean the same in both libraries.
 _REBUILT = frozenset({
     "Activation", "Add", "AveragePooling1D", "AveragePooling2D", "BatchNormalization",
@@ -74,7 +80,8 @@ def replayed(source: KerasModel) -> Any:
 
     It takes and gives lists of tensors in the order of the source's signature. Float inputs go
     through a linear Activation first; activations inside layers stand alone, separable convolutions
-    are two, a dense layer takes rows. Raises UnsupportedError for a model whose graph of layers is not known.
+    are two, a dense layer takes rows and has the BatchNormalization behind it in its weights.
+    Raises UnsupportedError for a model whose graph of layers is not known.
     """
     inputs, outputs = symbolic_tensors(source)
     builder = _Builder()
@@ -96,11 +103,16 @@ class _Builder:
 
     def __init__(self) -> None:
         self._built: dict[int, Any] = {}
+        self._used: Counter[int] = Counter()
+        self._foldable: dict[int, Any] = {}
         self._names: set[str] = set()
 
     def run(self, functional: Any, tensors: dict[int, Any]) -> None:
         """Make the calls of `functional`; `tensors` maps its symbolic tensors to ours."""
-        for call in calls_of(functional):
+        calls = list(calls_of(functional))
+        used = Counter(id(t) for t in chain(functional.outputs, *(call.inputs for call in calls)))
+        self._used.update(used)
+        for call in calls:
             results = self._called(call, [tensors[id(tensor)] for tensor in call.inputs])
             tensors.update(zip(map(id, call.outputs), tf.nest.flatten(results), strict=True))
 
@@ -133,9 +145,22 @@ class _Builder:
             return values[0]
         if kind == "Activation":
             return self._activated(values[0], operation.activation, operation.name)
+        if kind == "BatchNormalization" and (folding := self._foldable.get(id(call.inputs[0]))):
+            _fold(operation, folding)
+            return values[0]
         if kind in _REBUILT and getattr(operation, "groups", 1) == 1:
-            return self._rebuilt(operation, values if call.takes_list else values[0])
+            result = self._rebuilt(operation, values if call.takes_list else values[0])
+            self._note_foldable(call)
+            return result
         return self._passed_on(call.again, operation.name, values)
+
+    def _note_foldable(self, call: LayerCall) -> None:
+        """Remember a layer with one scale for all its weights: its BatchNormalization goes into it."""
+        layer, result = call.operation, id(call.outputs[0])
+        is_plain = _activation_name(getattr(layer, "activation", None)) == "linear"
+        is_called_once = len(layer._inbound_nodes) == 1 and self._used[result] == 1  # noqa: SLF001
+        if type(layer).__name__ in _ONE_SCALE and is_plain and is_called_once:
+            self._foldable[result] = self._built[id(layer)][0]
 
     def _rebuilt(self, layer: Any, value: Any) -> Any:
         is_new = id(layer) not in self._built
@@ -148,11 +173,11 @@ class _Builder:
             value = Reshaped((-1, shape[-1]), name=self.free_name(f"{layer.name}_rows"))(value)
         for part in parts:
             value = part(value)
-        weights = list(layer.get_weights()) if is_new else []
-        for part in parts if is_new else ():
-            count = len(part.weights)
-            part.set_weights(weights[:count])
-            del weights[:count]
+        if is_new:
+            weights = iter(layer.get_weights())
+            for part in parts:
+                own = [next(weights, zeros) for zeros in part.get_weights()]
+                part.set_weights(own)
         if getattr(layer, "activation", None) is not None:
             value = self._activated(value, layer.activation, f"{layer.name}_activation")
         if is_wide:
@@ -172,6 +197,8 @@ class _Builder:
                 _made("DepthwiseConv2D", first | {"use_bias": False}),
                 _made("Conv2D", second | {"kernel_size": 1, "data_format": config["data_format"]}),
             ]
+        if kind in _ONE_SCALE:
+            config["use_bias"] = True
         return [_made(kind, config)]
 
     def _activated(self, value: Any, function: Any, name: str) -> Any:
@@ -195,6 +222,18 @@ class _Builder:
                 return function(list(values) if isinstance(values, list | tuple) else [values])
 
         return PassedOn(name=self.free_name(name))(values)
+
+
+def _fold(norm: Any, layer: Any) -> None:
+    """Let `layer` (dense or transposed convolution) do what the BatchNormalization behind it did."""
+    mean, variance = np.asarray(norm.moving_mean), np.asarray(norm.moving_variance)
+    scale = 1 / np.sqrt(variance + norm.epsilon)
+    if norm.scale:
+        scale = scale * np.asarray(norm.gamma)
+    shift = np.asarray(norm.beta) if norm.center else 0.0
+    kernel, bias = layer.get_weights()
+    along = scale if type(layer).__name__ == "Dense" else scale[:, None]
+    layer.set_weights([kernel * along, (bias - mean) * scale + shift])
 
 
 def _is_float_layer(operation: Any) -> bool:

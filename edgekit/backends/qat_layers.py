@@ -30,7 +30,7 @@ _ROUNDED_ALREADY = frozenset({
     "Cropping1D", "Cropping2D", "Flatten", "GlobalMaxPooling1D", "GlobalMaxPooling2D",
     "MaxPooling2D", "Permute", "Reshape", "Reshaped", "Softmax", "ZeroPadding1D", "ZeroPadding2D",
 })  # fmt: skip
-# TensorFlow's converter fails on dense layers with a scale per channel ("mismatched quantized axes").
+# Axes of a kernel whose elements have a scale each; 0 is one scale for all.
 _CHANNEL_AXES = {"Conv2D": 1, "Conv2DTranspose": 0, "DepthwiseConv2D": 2, "Dense": 0}
 _RANGE_KNOWN = frozenset({"softmax", "sigmoid", "tanh"})
 
@@ -213,7 +213,7 @@ def _is_inside_an_op(layer: Any, ends: set[int]) -> bool:
     if len(followers) != 1 or _ends_here(layer, ends):
         return False
     kind, follower = type(layer).__name__, followers[0]
-    if kind in KERNELS and type(follower).__name__ == "FixedBatchNormalization":
+    if _CHANNEL_AXES.get(kind) and type(follower).__name__ == "FixedBatchNormalization":
         return True
     computes = kind in KERNELS or kind in ("FixedBatchNormalization", "Add")
     return type(follower).__name__ == "Concatenate" or (computes and _is_clipping(follower))

@@ -22,7 +22,7 @@ from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import StepError, UnsupportedError
 
 _KEY = "serving_default"
-_NEEDS_STATIC = "requires element_shape to be static"
+NEEDS_STATIC = "requires element_shape to be static"
 _MISSING_OP = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 _ANY_OP = re.compile(r"'tf\.(\w+)' op")
 
@@ -36,8 +36,10 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
-def converted(model: KerasModel, signature: Signature, *, tell: Callable[[Any], None]) -> Converted:
-    """`model` by the converter that `tell` has set up, with built-in ops only.
+def converted(
+    model: KerasModel, signature: Signature, *, tell: Callable[[Any, Graph], None]
+) -> Converted:
+    """`model` by the converter that `tell` has set up for its graph, with built-in ops only.
 
     A free batch axis is kept, save where a loop (LSTM, GRU) needs a size: then it is 1. Raises
     UnsupportedError naming the op that TFLite has no built-in for, and its layer.
@@ -46,7 +48,7 @@ def converted(model: KerasModel, signature: Signature, *, tell: Callable[[Any], 
     try:
         return Converted(_bytes_of(model, graph, tell), graph)
     except UnsupportedError as error:
-        if _NEEDS_STATIC not in str(error.__cause__) or not has_free_batch(signature):
+        if NEEDS_STATIC not in str(error.__cause__) or not has_free_batch(signature):
             raise
         note = _batch_note(signature, graph)
         graph = graph_of(model, with_batch_of_one(signature))
@@ -67,7 +69,7 @@ def written_signature(model: Any, wanted: Signature) -> Signature:
     )
 
 
-def _bytes_of(model: KerasModel, graph: Graph, tell: Callable[[Any], None]) -> bytes:
+def _bytes_of(model: KerasModel, graph: Graph, tell: Callable[[Any, Graph], None]) -> bytes:
     """The graph goes through a SavedModel, which alone keeps names and order.
 
     `from_concrete_functions(..., keras_model)` gives a file that answers NaN: it does not find the
@@ -84,7 +86,7 @@ def _bytes_of(model: KerasModel, graph: Graph, tell: Callable[[Any], None]) -> b
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_KEY])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.allow_custom_ops = False
-        tell(converter)
+        tell(converter, graph)
         try:
             return bytes(converter.convert())
         except ConverterError as error:
@@ -97,10 +99,11 @@ def _refused(error: Exception, graph: Graph) -> Exception:
     if not ops:
         return StepError(f"the TFLite converter failed: {text.strip().splitlines()[-1][:400]}")
     named = ", ".join(f"{op}{in_layers(graph, op)}" for op in ops)
-    if _NEEDS_STATIC in text:
+    if NEEDS_STATIC in text:
         return UnsupportedError(
             f"TFLite has no loop over tensors without a fixed size: {named}",
-            fix="fix the free axes (--input NAME:SHAPE:DTYPE), or convert to onnx",
+            fix="fix the free axes (--input NAME:SHAPE:DTYPE); a SavedModel keeps those it was saved "
+            "with, so save it with a fixed batch, give the .keras file, or convert to onnx",
         )
     return UnsupportedError(
         f"TFLite has no built-in op for {named}",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.backends.keras_files import open_keras, source_of
+from edgekit.backends.keras_graphs import Graph
 from edgekit.backends.keras_model import KerasModel, Library
 from edgekit.backends.keras_replay import replayed
 from edgekit.backends.layer_choice import check_changed
@@ -35,11 +36,14 @@ def convert(job: ConvertJob) -> Artifact:
     """Fine-tune a copy of the model with int8 simulated, and write it as `model.tflite`.
 
     Names, their order and a free batch axis are the source's; inputs and outputs are float. Layers
-    that cannot be trained for int8 stay float, and a note names them. Raises ConfigError without
-    training samples, UnsupportedError where nothing can be trained or the copy is not exact.
+    that cannot be trained for int8 stay float, and a note names them. Without a pass it is the same
+    model in float, to compare with. Raises ConfigError without training samples, UnsupportedError
+    where nothing can be trained or the copy is not exact.
     """
-    settings, calibration = _asked(job)
     source = open_keras(source_of(job.artifact))
+    if job.fused is None:
+        return _written(job, source)
+    settings, calibration = _asked(job)
     samples = open_samples(calibration, job.signature)
     teacher = replayed(source)
     _check_share(source, teacher)
@@ -47,8 +51,8 @@ def convert(job: ConvertJob) -> Artifact:
     _check_exact(source, teacher, inputs)
     simulation = simulated(teacher, settings)
     tuned = fine_tune(simulation, teacher, samples, settings)
-    note = _story(tuned, settings, samples.count)
-    return _written(job, _named(source, simulation.model), settings, notes=(note,))
+    told = _story(tuned, settings, samples.count)
+    return _checked(_written(job, _named(source, simulation.model)), settings, told=told)
 
 
 def _asked(job: ConvertJob) -> tuple[Qat, Calibration]:
@@ -119,29 +123,33 @@ def _outputs(source: KerasModel, model: Any, inputs: list[Any]) -> dict[str, Any
     }
 
 
-def _written(
-    job: ConvertJob, model: KerasModel, settings: Qat, *, notes: tuple[str, ...]
-) -> Artifact:
+def _written(job: ConvertJob, model: KerasModel) -> Artifact:
+    """The model as the converter makes it: rounded where it simulates rounding, else in float."""
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
 
-    def tell(converter: Any) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    def tell(converter: Any, _graph: Graph) -> None:
+        if job.fused is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
     made = converted(model, job.signature, tell=tell)
     path = Path(job.folder) / f"model{Format.TFLITE.suffix}"
     path.write_bytes(made.data)
-    written = open_model(path)
-    layers = layers_of(written)
+    return artifact_of(
+        path,
+        format=Format.TFLITE,
+        signature=written_signature(open_model(path), made.graph.signature),
+        writer=f"TensorFlow {tf.__version__} TFLite converter, tfmot {tfmot.__version__}",
+        notes=made.notes,
+    )
+
+
+def _checked(artifact: Artifact, settings: Qat, *, told: str) -> Artifact:
+    """The artifact with its layers and what there is to tell; raises UnsupportedError if not int8."""
+    path = Path(artifact.path)
     check_runs(path, Precision.INT8)
+    layers = layers_of(open_model(path))
     wanted = Quantize(precision=Precision.INT8, exclude=settings.exclude)
     check_changed(layers, wanted, tool=_TOOL, can=_CAN)
     missed = shortfall(layers, wanted.precision_of, tool=_TOOL)
-    artifact = artifact_of(
-        path,
-        format=Format.TFLITE,
-        signature=written_signature(written, made.graph.signature),
-        writer=f"TensorFlow {tf.__version__} TFLite converter, tfmot {tfmot.__version__}",
-        notes=(*notes, *missed, *made.notes),
-    )
-    return changed(artifact, layers=layers)
+    return changed(artifact, layers=layers, notes=(told, *missed, *artifact.notes))
