@@ -252,6 +252,9 @@ def keras_2(folder: Path) -> None:
     plain = tf_keras.Sequential([layers.Dense(3, activation="tanh", input_shape=(4,))])
     plain.compile("adam", "mse")
     plain.save(folder / "k2_sequential.keras")
+    steps = tf_keras.Input((6, 5), name="steps")
+    x = layers.GRU(4, name="last")(layers.LSTM(4, return_sequences=True)(steps))
+    settled(tf_keras.Model(steps, x)).save(folder / "k2_recurrent.h5")
     mark = str(folder / "ran")
 
     def payload(x: Any, mark: str = mark) -> Any:
