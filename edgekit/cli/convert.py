@@ -49,13 +49,14 @@ def command(model: str, to: str | None, target: Target | None, **given: Any) -> 
         raise ConfigError(
             "where shall the artifact go?", fix=f"add -o {Path(model).stem}{format.suffix}"
         )
+    preprocess = recipe.preprocess or (target.preprocess if target else None)
     request = ConvertRequest(
         opening=options.opening_of(model, given),
         to=format,
         target=target,
         recipe=recipe,
-        calibration=samples_of("calibration_data", recipe, given),
-        training=samples_of("train_data", recipe, given),
+        calibration=samples_of("calibration_data", preprocess, given),
+        training=samples_of("train_data", preprocess, given),
         auto=given["auto"],
         auto_time_s=given["auto_time_s"],
         via=given["via"],

@@ -155,7 +155,7 @@ data_option = click.option(
     "--samples",
     "data",
     metavar="FILE|DIR",
-    help="Real samples, and labels `y`: .npz, .csv, or a folder of .npy.",
+    help="Real samples, and labels `y`: .npz, .npy, .csv, .parquet, or a folder of .npy, images, .wav.",
 )
 
 measure_options = all_of(

@@ -8,7 +8,7 @@ import click
 
 from edgekit.cli.options import all_of
 from edgekit.core.noun import changed
-from edgekit.core.recipe import IoType, Precision, Quantize, RangeMethod, Recipe
+from edgekit.core.recipe import IoType, Precision, Preprocess, Quantize, RangeMethod, Recipe
 from edgekit.core.request import CalibrationRequest
 from edgekit.errors import ConfigError
 
@@ -99,7 +99,9 @@ def recipe_of(given: dict[str, Any]) -> Recipe:
     )
 
 
-def samples_of(option: str, recipe: Recipe, given: dict[str, Any]) -> CalibrationRequest | None:
+def samples_of(
+    option: str, preprocess: Preprocess | None, given: dict[str, Any]
+) -> CalibrationRequest | None:
     """What the options said of the data to learn from; `option` is `calibration_data` or `train_data`."""
     if not given[option]:
         return None
@@ -107,7 +109,7 @@ def samples_of(option: str, recipe: Recipe, given: dict[str, Any]) -> Calibratio
         path=given[option],
         num_samples=given["num_calibration_samples"] if option == "calibration_data" else None,
         allow_overlap=given["allow_overlap"],
-        preprocess=recipe.preprocess,
+        preprocess=preprocess,
         module_path=given["calibration_path"],
         trusted=given["trust_calibration"],
         seed=given["seed"],

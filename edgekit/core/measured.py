@@ -93,6 +93,7 @@ class Evidence(StrEnum):
     """What the verdict rests on."""
 
     REAL = "real"
+    CALIBRATION = "calibration"
     SYNTHETIC = "synthetic"
 
 

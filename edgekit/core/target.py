@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.core.artifact import Format
 from edgekit.core.noun import Noun
+from edgekit.core.recipe import Preprocess
 
 
 class Budget(Noun):
@@ -27,7 +28,8 @@ class DeviceProfile(Noun):
 class Target(Noun):
     """A named place to run: device, format, the runtime that is linked there, and budget.
 
-    `options` are the converter's settings for this target, such as ExecuTorch's delegate.
+    `options` are the converter's settings for this target, such as ExecuTorch's delegate, and
+    `preprocess` is how images and sounds become arrays there.
     """
 
     name: str
@@ -36,3 +38,4 @@ class Target(Noun):
     runtime: str
     budget: Budget = Budget()
     options: dict[str, str] = {}
+    preprocess: Preprocess | None = None

@@ -16,12 +16,13 @@ from edgekit.core.inspection import Inspection
 from edgekit.core.noun import changed, to_json
 from edgekit.core.recipe import Preprocess
 from edgekit.core.request import BenchRequest, ConvertRequest, Opening, ValidateRequest
+from edgekit.core.target import Target
 from edgekit.errors import ConfigError, EdgekitError, ExitCode
 from edgekit.parity.tolerance import stored_precision
 from edgekit.pipeline.cell import Cell, cell_folder, source_of
 from edgekit.pipeline.draft import Draft, Progress, reported
 from edgekit.pipeline.judging import describe
-from edgekit.pipeline.learning import calibrate
+from edgekit.pipeline.learning import best_inputs, calibrate
 from edgekit.pipeline.making import Maker, best_plan
 from edgekit.pipeline.mending import mended
 from edgekit.pipeline.names import aligned
@@ -43,7 +44,8 @@ def convert(
     """Convert, prove and, if it passed, publish. Raises ConfigError; all else is in the report."""
     if request.output:
         check_writable(Path(request.output))
-    data = _data(request.proof.data, request.recipe.preprocess)
+    preprocess = request.recipe.preprocess or _preprocess(request.target)
+    data = _data(request.proof.data, preprocess)
     target = request.target.name if request.target else request.to.value
     name = request.recipe.name
     draft = Draft(
@@ -59,13 +61,14 @@ def convert(
         _check_data(request)
         source = _load(cell, request.opening, data)
         inputs = gather_inputs(source, data, request.proof, cell)
+        calibration = calibrate(cell, source, inputs, request)
         maker = Maker(
             cell,
             source,
-            inputs=inputs,
+            inputs=best_inputs(cell, inputs, calibration),
             request=request,
             features=wish.features,
-            calibration=calibrate(cell, source, inputs, request),
+            calibration=calibration,
         )
         report, made = mended(maker, best_plan(maker, plans), request)
         _publish(report, made, request)
@@ -78,7 +81,7 @@ def validate(
     request: ValidateRequest, *, workers: Workers, catalog: Catalog, progress: Progress = quiet
 ) -> CellReport:
     """Prove an artifact that already exists against its source."""
-    data = _data(request.proof.data)
+    data = _data(request.proof.data, _preprocess(request.target))
     path = Path(request.artifact)
     draft = Draft(
         f"{Path(request.opening.path).stem}-validate-{path.name}",
@@ -112,7 +115,7 @@ def bench(
     request: BenchRequest, *, workers: Workers, catalog: Catalog, progress: Progress = quiet
 ) -> CellReport:
     """Run one model and measure it; nothing is compared."""
-    data = _data(request.proof.data)
+    data = _data(request.proof.data, _preprocess(request.target))
     path = Path(request.opening.path)
     target = request.target.name if request.target else ""
     draft = Draft(f"{path.name}-bench", recipe="as given", target=target, progress=progress)
@@ -121,6 +124,7 @@ def bench(
         artifact = _load(cell, request.opening, data)
         describe(cell, artifact, str(path))
         inputs = gather_inputs(artifact, data, request.proof, cell)
+        draft.notes += inputs.weakness
         feed = feeds.write_feed(inputs.arrays, artifact.signature, cell.folder / "samples.npz")
         run = cell.run(artifact, feed, request.proof, own=True, fresh=True)
         measured(cell, artifact, run, source=None, target=request.target)
@@ -158,7 +162,11 @@ def _in_cell(
             return draft.failed(error)
 
 
-def _data(path: str | None, preprocess: Preprocess | None = None) -> Data | None:
+def _preprocess(target: Target | None) -> Preprocess | None:
+    return target.preprocess if target else None
+
+
+def _data(path: str | None, preprocess: Preprocess | None) -> Data | None:
     return read_data(Path(path), preprocess) if path else None
 
 

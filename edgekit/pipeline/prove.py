@@ -34,6 +34,12 @@ _STRICT_SOURCES = frozenset({Format.SKOPS, Format.PICKLE})
 _MAX_PROBED_AXIS = 256
 
 
+_WEAK = {
+    Evidence.CALIBRATION: "judged on the calibration samples, to which the ranges were fitted",
+    Evidence.SYNTHETIC: "the samples are synthetic",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """Arrays by the source's input names, what they are worth, and the user's data if any."""
@@ -42,17 +48,21 @@ class Inputs:
     evidence: Evidence
     data: Data | None
 
+    @property
+    def weakness(self) -> tuple[str, ...]:
+        """What a report must say of samples that prove little."""
+        if self.evidence is Evidence.REAL:
+            return ()
+        return (f"weak evidence: {_WEAK[self.evidence]}; give real ones with --eval-data",)
+
 
 def gather_inputs(source: Artifact, data: Data | None, proof: Proof, cell: Cell) -> Inputs:
-    """The user's samples fitted to the source, or synthetic ones, of which the report says so."""
+    """The user's samples fitted to the source, or synthetic ones."""
     if not source.signature.inputs:
         raise UnsupportedError(
             "the model takes no inputs", fix="edgekit judges models by what they answer to samples"
         )
     if data is None:
-        cell.draft.notes.append(
-            "weak evidence: the samples are synthetic; give real ones with --eval-data"
-        )
         arrays = feeds.synthetic(source.signature, seed=proof.seed)
         return Inputs(arrays=arrays, evidence=Evidence.SYNTHETIC, data=None)
     arrays, notes = feeds.bind(data, source.signature)
@@ -72,6 +82,7 @@ def prove(
 ) -> CellReport:
     """Judge `artifact` against `source`; every figure that was measured is in the report."""
     draft = cell.draft
+    draft.notes += inputs.weakness
     draft.facts["strict"] = proof.strict
     feed = feeds.write_feed(inputs.arrays, artifact.signature, cell.folder / "samples.npz")
     expected = cell.run(source, feed, proof)
