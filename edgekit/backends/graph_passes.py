@@ -43,7 +43,7 @@ def fold_constants(module: Any) -> None:
             values[node] = value
     for at, node in enumerate(list(module.graph.nodes)):
         if node in values and node.op == "call_function":
-            _replace(module, node, values, name=f"folded_{at}")
+            _replace(module, node, values, name=f"{_largest_source(module, node)}_folded_{at}")
     module.graph.eliminate_dead_code()
     _drop_unused(module)
     module.recompile()
@@ -81,12 +81,25 @@ def _is_written(node: Node) -> bool:
     )
 
 
+def _largest_source(module: Any, node: Node) -> str:
+    """The largest attribute that `node` is worked out from: a layer's weight, with its name."""
+    found: dict[str, int] = {}
+    waiting = [node]
+    while waiting:
+        given = waiting.pop()
+        waiting += given.all_input_nodes
+        if given.op == "get_attr":
+            found[str(given.target)] = _attribute(module, str(given.target)).numel()
+    return max(found, key=lambda name: found[name])
+
+
 def _replace(module: Any, node: Node, values: dict[Node, Any], *, name: str) -> None:
     """Let the users of `node` that are not constants themselves read a buffer instead."""
     users = [user for user in node.users if user not in values]
     if not users:
         return
-    module.register_buffer(name, values[node])
+    owner, _, last = name.rpartition(".")
+    module.get_submodule(owner).register_buffer(last, values[node])
     graph: Graph = module.graph
     with graph.inserting_before(node):
         folded = graph.get_attr(name)

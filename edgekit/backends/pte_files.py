@@ -18,12 +18,14 @@ from edgekit.backends.flatbuffer_tables import BROKEN, Table
 from edgekit.backends.xnnpack_graphs import BACKEND, read_graph
 from edgekit.core.measured import Placement
 from edgekit.core.noun import from_json
+from edgekit.core.recipe import LayerPrecision
 from edgekit.core.signature import Shape, Signature, TensorSpec
 from edgekit.errors import MalformedError, UnsupportedError
 
 IDENTIFIER = b"ET12"
 METHOD = "forward"
 SIGNATURE_METHOD = "edgekit_signature"
+LAYERS_METHOD = "edgekit_layers"
 
 _DTYPES = {
     0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32",
@@ -53,13 +55,15 @@ class Delegate:
     backend: str
     nodes: Counter[str]
     weights: int
+    dtypes: Counter[str]
 
 
 @dataclass(frozen=True)
 class Program:
     """The method `forward`: the kernels it calls itself, what it delegates, its inputs and outputs.
 
-    `signature` is what edgekit wrote into the file; empty in files of others.
+    `signature` and `layers` are what edgekit wrote into the file; empty in files of others, and in
+    programs that are float32 throughout.
     """
 
     kernels: Counter[str]
@@ -68,6 +72,8 @@ class Program:
     outputs: tuple[TensorValue, ...]
     weights: int
     signature: str
+    layers: str
+    dtypes: Counter[str]
 
 
 def read_program(path: Path) -> Program:
@@ -114,14 +120,18 @@ def _read(data: bytes) -> Program:
         i: _tensor(table) for i, (kind, table) in enumerate(values) if kind == _TENSOR and table
     }
     kernels, delegates = _calls(plan, _payloads(root, plan, segments))
-    constants = sum(prod(t.sizes) for t in tensors.values() if t.is_constant)
+    constant = [tensor for tensor in tensors.values() if tensor.is_constant]
+    constants = sum(prod(tensor.sizes) for tensor in constant)
+    constant_dtypes = Counter(_dtype(tensor) for tensor in constant)
     return Program(
         kernels=kernels,
         delegates=delegates,
         inputs=tuple(tensors[i] for i in plan.numbers(3)),
         outputs=tuple(tensors[i] for i in plan.numbers(4)),
         weights=constants + sum(delegate.weights for delegate in delegates),
-        signature=_written_signature(plans.get(SIGNATURE_METHOD)),
+        signature=_written(plans.get(SIGNATURE_METHOD)),
+        layers=_written(plans.get(LAYERS_METHOD)),
+        dtypes=sum((delegate.dtypes for delegate in delegates), constant_dtypes),
     )
 
 
@@ -178,12 +188,12 @@ def _calls(
 
 def _delegate(backend: str, payload: bytes) -> Delegate:
     if backend != BACKEND:
-        return Delegate(backend=backend, nodes=Counter(), weights=0)
-    nodes, weights = read_graph(payload)
-    return Delegate(backend=backend, nodes=nodes, weights=weights)
+        return Delegate(backend=backend, nodes=Counter(), weights=0, dtypes=Counter())
+    nodes, weights, dtypes = read_graph(payload)
+    return Delegate(backend=backend, nodes=nodes, weights=weights, dtypes=dtypes)
 
 
-def _written_signature(plan: Table | None) -> str:
+def _written(plan: Table | None) -> str:
     """The text that the constant method holds: its first string value."""
     values = (value.union(0) for value in plan.tables(2)) if plan else ()
     return next((table.text(0) for kind, table in values if kind == _STRING and table), "")
@@ -205,6 +215,13 @@ def signature_of(program: Program) -> tuple[Signature, tuple[str, ...]]:
             outputs=_by_position("output", program.outputs),
         )
     return signature, tuple(_bounds(signature.inputs, program.inputs))
+
+
+def layers_of(program: Program) -> tuple[LayerPrecision, ...]:
+    """What each layer is stored in, where edgekit quantized the program."""
+    if not program.layers:
+        return ()
+    return from_json(program.layers, tuple[LayerPrecision, ...], origin="the layers in the file")
 
 
 def _check(specs: Sequence[TensorSpec], values: Sequence[TensorValue]) -> None:

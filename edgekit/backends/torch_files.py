@@ -30,6 +30,7 @@ from edgekit.core.artifact import Artifact, Format, ModelSource
 from edgekit.errors import ConfigError, MalformedError, UntrustedError
 
 NAMES_FILE = "edgekit.json"
+LAYERS_FILE = "edgekit_layers.json"
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _FILE_OPERATORS = re.compile(rb"\b(?:torch|ops\.aten)\.(from_file|save|load)\(")
@@ -81,11 +82,11 @@ def open_torchscript(path: str, sha256: str) -> Any:
         ) from error
 
 
-def names_in_torchscript(path: str) -> bytes | None:
-    """The signature edgekit writes into a TorchScript file; None where another tool wrote it."""
+def written_in_torchscript(path: str, name: str) -> bytes | None:
+    """What edgekit wrote into a TorchScript file as `name`; None where there is none."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
-            if member.partition("/")[2] == f"extra/{NAMES_FILE}":
+            if member.partition("/")[2] == f"extra/{name}":
                 return archive.read(member)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,7 +45,7 @@ def layer_names(module: GraphModule) -> dict[str, str]:
     Calls that share a weight are one layer. Where an owner has several weights, they tell.
     """
     origins = {
-        node.name: origin(node.args[1])
+        node.name: re.sub(r"_folded_\d+$", "", origin(node.args[1]))
         for node in module.graph.nodes
         if node.target in LAYERS and constant(module, node.args[1]) is not None
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -38,7 +39,7 @@ def convert(job: ConvertJob) -> Artifact:
         tensors, signature = _one_row(tensors, signature, free)
         program = export_program(_Positional(model, signature), tensors, signature)
         notes = (f"batch axis of {', '.join(free)} fixed to 1: torch.export cannot keep it free",)
-    program = export_program(_plain(program), tensors, signature)
+    program = export_program(_plain(program, model), tensors, signature)
     return save_program(
         program,
         job.folder,
@@ -48,9 +49,10 @@ def convert(job: ConvertJob) -> Artifact:
     )
 
 
-def _plain(program: Any) -> Any:
+def _plain(program: Any, model: KerasModel) -> Any:
     """The program's module without memory formats, dtype assertions and work on weights alone."""
     module = program.run_decompositions({}).module(check_guards=False)
+    _name_weights(module, model)
     for node in list(module.graph.nodes):
         # Keras asks for the dtype of each weight, which would keep weights that are folded away.
         if node.target is torch.ops.aten._assert_tensor_metadata.default:  # noqa: SLF001
@@ -58,6 +60,31 @@ def _plain(program: Any) -> Any:
     make_contiguous(module)
     fold_constants(module)
     return module
+
+
+def _name_weights(module: Any, model: KerasModel) -> None:
+    """Call each weight as Keras does, `conv2d.kernel` for `conv2d/kernel`; torch.export numbers them.
+
+    So the layers of whatever is made of the program have names that the user knows.
+    """
+    paths = {v.value.data_ptr(): v.path.replace(".", "_") for v in model.model.variables}
+    own = set(dir(module))
+    named: dict[str, Any] = {}
+    for node in module.graph.nodes:
+        value = attrgetter(str(node.target))(module) if node.op == "get_attr" else None
+        if not isinstance(value, torch.Tensor) or value.data_ptr() not in paths:
+            continue
+        target = paths[value.data_ptr()].replace("/", ".")
+        first, _, rest = target.partition(".")
+        known = named.setdefault(target, value.detach())
+        if rest and first not in own and known.data_ptr() == value.data_ptr():
+            node.target = target
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"} & set(named)
+    for owner in sorted({target.rpartition(".")[0] for target in used}):
+        module.add_submodule(owner, torch.nn.Module())
+    for target in sorted(used):
+        owner, _, last = target.rpartition(".")
+        module.get_submodule(owner).register_buffer(last, named[target])
 
 
 def _one_row(

@@ -25,7 +25,7 @@ from edgekit.backends.programs import (
     with_shape,
     without_batch_guards,
 )
-from edgekit.backends.pte_files import SIGNATURE_METHOD, read_program, signature_of
+from edgekit.backends.pte_files import LAYERS_METHOD, SIGNATURE_METHOD, read_program, signature_of
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import ConvertJob
@@ -104,7 +104,10 @@ def _lowered(
         outputs=_outputs(program, wanted.outputs),
     )
     path = Path(job.folder) / f"model{Format.EXECUTORCH.suffix}"
-    path.write_bytes(_lower(program, signature, delegate))
+    texts = {SIGNATURE_METHOD: to_json(signature, indent=0)}
+    if layers:
+        texts[LAYERS_METHOD] = to_json(layers, indent=0)
+    path.write_bytes(_lower(program, signature, delegate, texts))
     written = read_program(path)
     try:
         checked, bounds = signature_of(written)
@@ -216,7 +219,7 @@ def _outputs(program: Any, wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ..
     )
 
 
-def _lower(program: Any, signature: Signature, delegate: str) -> bytes:
+def _lower(program: Any, signature: Signature, delegate: str, texts: dict[str, str]) -> bytes:
     # exir/verification/arg_validator.py turns the batch of `zeros(batch, n)` into a constant.
     is_free = any(None in (spec.shape or ()) for spec in signature.inputs)
     try:
@@ -225,7 +228,7 @@ def _lower(program: Any, signature: Signature, delegate: str) -> bytes:
                 program,
                 partitioner=_partitioners(delegate),
                 compile_config=EdgeCompileConfig(_check_ir_validity=not is_free),
-                constant_methods={SIGNATURE_METHOD: to_json(signature, indent=0)},
+                constant_methods=dict(texts),
             )
             return bytes(lowered.to_executorch().buffer)
     except (SpecViolationError, RuntimeError) as error:

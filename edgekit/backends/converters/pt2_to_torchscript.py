@@ -16,7 +16,7 @@ from edgekit.backends.half_graphs import in_half
 from edgekit.backends.pickles import first_line
 from edgekit.backends.programs import Tensors, examples, export_program, flat_module, flattened
 from edgekit.backends.torch_dynamic import in_dynamic
-from edgekit.backends.torch_files import NAMES_FILE
+from edgekit.backends.torch_files import LAYERS_FILE, NAMES_FILE
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import ConvertJob
@@ -41,7 +41,10 @@ def convert(job: ConvertJob) -> Artifact:
     _keep_sizes_free(module)
     with torch.no_grad(), _quiet():
         signature = _signature(job.signature)
-        content = _saved(_traced(module, tensors), {NAMES_FILE: to_json(signature)})
+        texts = {NAMES_FILE: to_json(signature)}
+        if layers:
+            texts[LAYERS_FILE] = to_json(layers)
+        content = _saved(_traced(module, tensors), texts)
         written = torch.jit.load(io.BytesIO(content))
     _check_same(module, written, tensors)
     for first_only in (True, False):

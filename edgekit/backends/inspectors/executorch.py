@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit.backends.pte_files import read_program, signature_of
 from edgekit.core.artifact import Format
-from edgekit.core.inspection import Inspection
+from edgekit.core.inspection import Inspection, QuantizedTensors
 from edgekit.core.jobs import InspectJob
 
 
@@ -32,5 +32,9 @@ def inspect(job: InspectJob) -> Inspection:
         size_bytes=len(data),
         size_compressed_bytes=len(zlib.compress(data, 9)),
         parameters=program.weights,
+        tensors=QuantizedTensors(
+            dtypes=dict(program.dtypes.most_common()),
+            per_channel=sum(n for dtype, n in program.dtypes.items() if dtype == "qcint8"),
+        ),
         notes=notes,
     )

@@ -21,12 +21,19 @@ from edgekit.backends.torch_calls import (
     numpy_dtype,
     output_names,
 )
-from edgekit.backends.torch_files import names_in_torchscript, open_module, open_torchscript
+from edgekit.backends.torch_files import (
+    LAYERS_FILE,
+    NAMES_FILE,
+    open_module,
+    open_torchscript,
+    written_in_torchscript,
+)
 from edgekit.backends.torch_training import refuse_training_mode
 from edgekit.backends.written import size_bytes
 from edgekit.core.artifact import Artifact, Format, ModelSource
 from edgekit.core.jobs import LoadJob
-from edgekit.core.noun import from_json
+from edgekit.core.noun import changed, from_json
+from edgekit.core.recipe import LayerPrecision
 from edgekit.core.signature import Signature, TensorSpec
 from edgekit.errors import ConfigError, MalformedError, UnsupportedError
 
@@ -85,7 +92,7 @@ def _spec(name: str, value: Any, at: int) -> TensorSpec:
 
 def _torchscript(source: ModelSource) -> Artifact:
     module = open_torchscript(source.path, source.sha256)
-    written = names_in_torchscript(source.path)
+    written = written_in_torchscript(source.path, NAMES_FILE)
     if written is None:
         _need_inputs(source)
         return _artifact(source, _learned(module, source.inputs), "torch.jit")
@@ -96,7 +103,10 @@ def _torchscript(source: ModelSource) -> Artifact:
             f"the signature inside {Path(source.path).name} has {len(signature.inputs)} inputs, "
             f"forward() takes {len(parameters)}"
         )
-    return _artifact(source, signature, "edgekit, torch.jit")
+    artifact = _artifact(source, signature, "edgekit, torch.jit")
+    layers = written_in_torchscript(source.path, LAYERS_FILE) or b"[]"
+    kind = tuple[LayerPrecision, ...]
+    return changed(artifact, layers=from_json(layers, kind, origin=f"{source.path}: extra file"))
 
 
 def _learned(module: Any, inputs: tuple[TensorSpec, ...]) -> Signature:
