@@ -13,7 +13,8 @@ from typing import Any
 import click
 import msgspec
 
-from edgekit.catalog import BUILTIN, Catalog
+from edgekit.backend_table import BUILTIN
+from edgekit.catalog import Catalog
 from edgekit.cli import group
 from edgekit.config.targets import built_in_targets
 from edgekit.core.artifact import Format

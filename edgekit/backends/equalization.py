@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.errors import UnsupportedError
+
 Weights = NDArray[np.float32]
 
 _MOST_SWEEPS = 20
@@ -46,6 +48,18 @@ class Neighbours:
     first: Side
     bias: tuple[Weights, ...]
     second: Side
+
+
+def equalize_or_refuse(pairs: Sequence[Neighbours]) -> str:
+    """Equalize, and say how much was changed; raises UnsupportedError where nothing was."""
+    count = equalize(pairs)
+    if not count:
+        raise UnsupportedError(
+            f"equalization changed nothing: {len(pairs)} pairs of neighbouring layers, and their "
+            "channels range alike",
+            fix="leave that pass out",
+        )
+    return f"equalized {count} channels between {len(pairs)} pairs of layers"
 
 
 def equalize(pairs: Sequence[Neighbours]) -> int:

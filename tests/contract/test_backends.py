@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.catalog import BUILTIN, load_catalog
+from edgekit.backend_table import BUILTIN
+from edgekit.catalog import load_catalog
 from edgekit.core.artifact import Artifact, Format, ModelSource
 from edgekit.core.backend import Backend, Kind
 from edgekit.core.jobs import LoadJob

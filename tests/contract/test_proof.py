@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.catalog import BUILTIN, Catalog
+from edgekit.backend_table import BUILTIN
+from edgekit.catalog import Catalog
 from edgekit.core.artifact import Format
 from edgekit.core.cell import CellReport, Outcome
 from edgekit.core.noun import changed

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.catalog import BUILTIN, Catalog
+from edgekit.backend_table import BUILTIN
+from edgekit.catalog import Catalog
 from edgekit.core.artifact import Format
 from edgekit.core.plan import Plan
 from edgekit.core.recipe import Equalize, LayerRule, Pass, Precision, Qat, Quantize, RangeMethod

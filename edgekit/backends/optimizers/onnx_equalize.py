@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
-from edgekit.backends.equalization import Neighbours, Side, Weights, equalize
+from edgekit.backends.equalization import Neighbours, Side, Weights, equalize_or_refuse
 from edgekit.backends.onnx_layers import layers_of
 from edgekit.backends.onnx_passes import opened
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import OptimizeJob
 from edgekit.core.noun import changed
-from edgekit.errors import UnsupportedError
 
 _PASSES = frozenset(
     {"Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity"}
@@ -30,18 +29,10 @@ def optimize(job: OptimizeJob) -> Artifact:
     """
     model = opened(job)
     graph = _Graph(model.graph)
-    pairs = graph.neighbours()
-    count = equalize(pairs)
-    if not count:
-        raise UnsupportedError(
-            f"equalization changed nothing: {len(pairs)} pairs of neighbouring layers, and their "
-            "channels range alike",
-            fix="leave that pass out",
-        )
+    note = equalize_or_refuse(graph.neighbours())
     graph.store()
     path = Path(job.folder) / f"model{Format.ONNX.suffix}"
     path.write_bytes(model.SerializeToString(deterministic=True))
-    note = f"equalized {count} channels between {len(pairs)} pairs of layers"
     written = artifact_of(
         path,
         format=Format.ONNX,

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.backends.equalization import Neighbours, Side, Weights, equalize
+from edgekit.backends.equalization import Neighbours, Side, Weights, equalize_or_refuse
 from edgekit.backends.tflite_files import dtype_of, items, op_names, open_model
 from edgekit.backends.tflite_layers import layers_of
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.jobs import OptimizeJob
 from edgekit.core.noun import changed
-from edgekit.errors import UnsupportedError
 
 # Where the channels lie in a layer's filter: those it writes, those it reads.
 _AXES = {"CONV_2D": (0, 3), "FULLY_CONNECTED": (0, 1), "DEPTHWISE_CONV_2D": (3, 3)}
@@ -37,17 +36,9 @@ def optimize(job: OptimizeJob) -> Artifact:
     source = Path(job.artifact.path)
     open_model(source)
     data = bytearray(source.read_bytes())
-    pairs = _Graph(data).neighbours()
-    count = equalize(pairs)
-    if not count:
-        raise UnsupportedError(
-            f"equalization changed nothing: {len(pairs)} pairs of neighbouring layers, and their "
-            "channels range alike",
-            fix="leave that pass out",
-        )
+    note = equalize_or_refuse(_Graph(data).neighbours())
     path = Path(job.folder) / f"model{Format.TFLITE.suffix}"
     path.write_bytes(data)
-    note = f"equalized {count} channels between {len(pairs)} pairs of layers"
     written = artifact_of(
         path,
         format=Format.TFLITE,
