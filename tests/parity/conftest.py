@@ -29,6 +29,19 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small `.pt2` programs to be quantized; `torch_shop.py` has them."""
+    folder = tmp_path_factory.mktemp("small_programs")
+    subprocess.run(
+        [sys.executable, "-m", "tests.parity.torch_shop", str(folder)],
+        cwd=Path(__file__).resolve().parents[2],
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def torch_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of small PyTorch files of every form, hostile ones among them; see `torch_zoo.py`."""
     folder = tmp_path_factory.mktemp("torch_zoo")
