@@ -18,6 +18,8 @@ _NUM_BINS = 2048
 _NUM_THRESHOLDS = 256
 _NUM_BOUNDS = 160
 _SMOOTHING = 1e-4
+_OUTLIERS = 1e-4  # the share of values that entropy may cut whatever it costs
+_WORSE = 2.0  # how far the squared error may rise over that of minmax where it cuts more
 
 
 class RangeCollector:
@@ -34,6 +36,10 @@ class RangeCollector:
     pair of bounds with the least expected squared error: step^2 / 12 for each value inside (Bennett
     1948), (x - bound)^2 outside (the clipping term of Banner et al. 2018, "ACIQ"). Zeros count in
     neither: quantization keeps them exactly. `bits` is the width of the quantized activations.
+
+    Divergence alone would cut half of an image whose blank border is one value in each channel: such
+    a spike, spread over its level, diverges more than all that clipping loses. So `entropy` cuts no
+    more than one value in 10 000, unless the squared error stays below twice that of `minmax`.
     """
 
     def __init__(self, method: RangeMethod, percentile: float = 99.99, *, bits: int = 8) -> None:
@@ -155,8 +161,25 @@ def _entropy_range(histogram: _Histogram, levels: int) -> Range:
     if num_used <= levels:
         return -num_used * width, num_used * width
     stops = np.unique(np.linspace(levels, num_used, _NUM_THRESHOLDS).astype(int))
+    stops = stops[_spares(histogram, stops * width, 2 * levels)]
     best = min(stops[::-1], key=lambda stop: _divergence(counts, int(stop), levels))
     return -float(best * width), float(best * width)
+
+
+def _spares(histogram: _Histogram, bounds: Floats, levels: int) -> npt.NDArray[np.bool_]:
+    """Which of the symmetric `bounds`, in rising order, cut outliers only or cost little."""
+    centers, counts, edges = histogram.centers, histogram.counts, histogram.edges
+    used = np.flatnonzero(counts)
+    low, high = min(edges[used[0]], 0.0), max(edges[used[-1] + 1], 0.0)
+    below, cut_low = _clipped(-centers[::-1], counts[::-1], bounds)
+    above, cut_high = _clipped(centers, counts, bounds)
+    cut = below + above
+    steps = (np.minimum(high, bounds) - np.maximum(low, -bounds)) / (levels - 1)
+    error = cut_low + cut_high + (counts.sum() - cut) * steps**2 / 12
+    spared: npt.NDArray[np.bool_] = (cut <= _OUTLIERS * counts.sum()) | (
+        error <= _WORSE * error[-1]
+    )
+    return spared
 
 
 def _divergence(counts: Counts, stop: int, levels: int) -> float:

@@ -187,8 +187,8 @@ def _goals(teacher: Any, samples: Samples) -> tuple[str, list[Loss]]:
     inputs, labels = next(samples.batches(np.arange(samples.count), min(samples.count, 64)))
     answers = [np.asarray(answer, np.float64) for answer in _called(teacher, inputs)]
     found = [
-        _distance(answer) if label is None else _loss_of_labels(answer, label.numpy())
-        for answer, label in zip(answers, labels, strict=True)
+        _distance(answer) if label is None else _loss_of_labels(answer, label.numpy(), whole)
+        for answer, label, whole in zip(answers, labels, samples.labels, strict=True)
     ]
     return " + ".join(dict.fromkeys(goal for goal, _ in found)), [loss for _, loss in found]
 
@@ -208,8 +208,11 @@ def _distance(answer: Answer) -> tuple[str, Loss]:
     return goal, lambda actual, wanted: tf.reduce_mean(tf.square(actual - wanted)) / scale
 
 
-def _loss_of_labels(answer: Answer, labels: NDArray[Any]) -> tuple[str, Loss]:
-    """Cross-entropy for class numbers, squared error for numbers in the output's own shape."""
+def _loss_of_labels(answer: Answer, labels: NDArray[Any], whole: Any) -> tuple[str, Loss]:
+    """Cross-entropy for class numbers, squared error for numbers in the output's own shape.
+
+    `labels` are those of the rows that gave `answer`, `whole` those of all.
+    """
     classes = answer.shape[-1]
     if labels.dtype.kind not in "iub":
         if labels.shape != answer.shape:
@@ -217,8 +220,13 @@ def _loss_of_labels(answer: Answer, labels: NDArray[Any]) -> tuple[str, Loss]:
         return "squared error", lambda actual, wanted: tf.reduce_mean(
             tf.square(actual - tf.cast(wanted, actual.dtype))
         )
-    if labels.size != answer.size // classes or (classes > 1 and labels.max() >= classes):
+    if labels.size != answer.size // classes:
         raise _misfit(labels, answer)
+    if whole.min() < 0 or whole.max() >= max(classes, 2):
+        raise ConfigError(
+            f"the labels have class {whole.max()}, and the output has {classes}",
+            fix="number the classes from 0, in the order of the model's outputs",
+        )
     shape = (-1, *answer.shape[1:-1])
     if classes == 1:
         is_logit = not bool(((answer >= 0) & (answer <= 1)).all())

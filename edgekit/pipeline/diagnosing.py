@@ -41,6 +41,11 @@ def keeping(settings: Quantize, layers: Sequence[str]) -> Quantize:
     return changed(settings, exclude=(*settings.exclude, *map(glob.escape, layers)))
 
 
+def only_layers(settings: Quantize, layers: Sequence[LayerPrecision]) -> Quantize:
+    """`settings` for the ops that hold weights alone; what lies between them stays in float."""
+    return changed(settings, op_types=tuple(sorted({layer.op for layer in layers})))
+
+
 def _scan(
     trials: Trials, settings: Quantize, layers: Sequence[LayerPrecision]
 ) -> list[Sensitivity]:
@@ -78,6 +83,12 @@ def _causes(trials: Trials, settings: Quantize, base_db: float, report: CellRepo
         better = _better(trials, finer, "activations in 16 bits", base_db)
         if better:
             found.append(f"8 bits are too few for the activations: 16 are {better}")
+    if settings.needs_calibration and not settings.op_types:
+        better = _better(trials, only_layers(settings, report.layers), "layers alone", base_db)
+        if better:
+            found.append(
+                f"ops between the layers (sums, concatenations, softmax): in float they are {better}"
+            )
     here_db = _worst_db(report)
     if here_db is not None and here_db < base_db - _CLEAR_DB:
         found.append(

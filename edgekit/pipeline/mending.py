@@ -35,7 +35,7 @@ def mended(maker: Maker, plan: Plan, request: ConvertRequest) -> tuple[CellRepor
     trials = Trials(maker, request, prove=judge.prove, via=plan.steps[-1].backend, seconds=seconds)
     diagnosis = diagnose(trials, settings, report)
     explained = changed(report, diagnosis=diagnosis, reason=_reason(report, diagnosis))
-    best = repair(trials, settings, diagnosis) if request.auto else None
+    best = repair(trials, settings, diagnosis, report.layers) if request.auto else None
     if best is not None and _is_better(best.report, report):
         made = maker.make(best.plan.steps)
         explained = changed(

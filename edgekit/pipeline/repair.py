@@ -6,16 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 
 from edgekit.core.gain import Diagnosis
 from edgekit.core.noun import changed
-from edgekit.core.recipe import Equalize, LayerRule, Precision, Quantize, RangeMethod
+from edgekit.core.recipe import (
+    Equalize,
+    LayerPrecision,
+    LayerRule,
+    Precision,
+    Quantize,
+    RangeMethod,
+)
 from edgekit.errors import ExitCode
-from edgekit.pipeline.diagnosing import keeping
+from edgekit.pipeline.diagnosing import keeping, only_layers
 from edgekit.pipeline.trials import Passes, Proven, Trials
 
 Kept = Sequence[str]
 Form = Callable[[Kept], Passes]
 
 
-def repair(trials: Trials, settings: Quantize, diagnosis: Diagnosis) -> Proven | None:
+def repair(
+    trials: Trials, settings: Quantize, diagnosis: Diagnosis, layers: Sequence[LayerPrecision]
+) -> Proven | None:
     """The smallest artifact that passes, else the best there was; None where no attempt was proven.
 
     Whole recipes first (per channel, range methods, equalization), for they keep every layer in 8
@@ -31,7 +40,7 @@ def repair(trials: Trials, settings: Quantize, diagnosis: Diagnosis) -> Proven |
         return found is not None and _holds(found)
 
     bases: list[Passes] = [(settings,)]
-    for label, passes in _whole(settings):
+    for label, passes in _whole(settings, layers):
         if attempt(passes, label):
             return _best(proven)
         bases.append(passes)
@@ -73,7 +82,7 @@ def _nearest(trials: Trials, bases: Sequence[Passes]) -> Passes:
     return max(bases, key=sqnr_db)
 
 
-def _whole(settings: Quantize) -> Iterator[tuple[str, Passes]]:
+def _whole(settings: Quantize, layers: Sequence[LayerPrecision]) -> Iterator[tuple[str, Passes]]:
     wide = changed(settings, per_channel=True)
     if not settings.per_channel:
         yield "per channel", (wide,)
@@ -82,6 +91,8 @@ def _whole(settings: Quantize) -> Iterator[tuple[str, Passes]]:
             if method is not settings.ranges:
                 yield f"{method} ranges", (changed(wide, ranges=method),)
     yield "equalized", (Equalize(), wide)
+    if settings.needs_calibration and not settings.op_types:
+        yield "layers alone", (only_layers(wide, layers),)
 
 
 def _forms(base: Passes) -> Iterator[tuple[str, Form]]:

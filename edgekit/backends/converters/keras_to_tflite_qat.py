@@ -19,6 +19,7 @@ from edgekit.backends.tf_conversion import converted, written_signature
 from edgekit.backends.tflite_files import open_model
 from edgekit.backends.tflite_graph import check_runs
 from edgekit.backends.tflite_layers import layers_of, shortfall
+from edgekit.backends.tflite_signs import signed
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
 from edgekit.core.calibration import Calibration
@@ -124,17 +125,24 @@ def _outputs(source: KerasModel, model: Any, inputs: list[Any]) -> dict[str, Any
 
 
 def _written(job: ConvertJob, model: KerasModel) -> Artifact:
-    """The model as the converter makes it: rounded where it simulates rounding, else in float."""
+    """The model as the converter makes it: rounded where it simulates rounding, else in float.
+
+    The converter quantizes what stands between rounded tensors, excluded or not, unless it is strict;
+    and when it is strict it knows unsigned numbers only.
+    """
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
+
+    keeps_floats = isinstance(job.fused, Qat) and bool(job.fused.exclude)
 
     def tell(converter: Any, _graph: Graph) -> None:
         if job.fused is not None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter._experimental_strict_qdq = keeps_floats  # noqa: SLF001
 
     made = converted(model, job.signature, tell=tell)
     path = Path(job.folder) / f"model{Format.TFLITE.suffix}"
-    path.write_bytes(made.data)
+    path.write_bytes(signed(made.data) if keeps_floats else made.data)
     return artifact_of(
         path,
         format=Format.TFLITE,

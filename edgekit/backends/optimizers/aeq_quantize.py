@@ -55,6 +55,8 @@ def optimize(job: OptimizeJob) -> Artifact:
     settings, notes = _for_architecture(_checked(job.settings, model), model, layers)
     wanted = _wanted(settings, [layer.precision for layer in layers])
     given = {layer: reachable(layer, wanted[layer.precision.name], settings) for layer in layers}
+    if not _is_static(settings) and set(given.values()) <= {Precision.FP32}:
+        check_changed([layer.precision for layer in layers], settings, tool=_TOOL, can=_CAN)
     data = _quantized(job, model, given, settings)
     path = Path(job.folder) / f"model{Format.TFLITE.suffix}"
     path.write_bytes(data)
