@@ -116,6 +116,14 @@ def test_entropy_cuts_a_long_tail_and_leaves_a_uniform_distribution_alone() -> N
     assert _range(RangeMethod.ENTROPY, tailed)[1] < 0.5 * tailed.max()
 
 
+def test_entropy_is_not_drawn_to_the_blank_border_of_images() -> None:
+    """Most values of each channel are its answer to the border, one and the same."""
+    rng = np.random.default_rng(8)
+    strokes = np.abs(rng.normal(scale=3, size=4000))
+    values = np.concatenate([strokes, np.full(16_000, 0.11), np.full(9000, -0.24)])
+    assert _range(RangeMethod.ENTROPY, values)[1] > 0.8 * strokes.max()
+
+
 def test_entropy_of_a_few_values_cuts_none_of_them() -> None:
     assert _range(RangeMethod.ENTROPY, np.array([0.1, 1.0, 2.0])) == (0.1, 2.0)
 
