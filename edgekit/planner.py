@@ -105,10 +105,14 @@ def precisions(source: Format, to: Format, catalog: Catalog) -> tuple[Precision,
 
 
 def without_passes(steps: Sequence[Step], catalog: Catalog) -> tuple[Step, ...]:
-    """The converters of `steps` alone: the same way in float32."""
-    kinds = {row.name: row.kind for row in catalog.backends}
+    """The same way in float32: the converters of `steps`, or the plain way where one only fine-tunes."""
+    rows = [catalog.backend(step.backend) for step in steps]
+    if any(row.does_qat for row in rows):
+        return plan(steps[0].reads, steps[-1].writes, catalog).steps
     return tuple(
-        changed(step, does=None) for step in steps if kinds[step.backend] is Kind.CONVERTER
+        changed(step, does=None)
+        for step, row in zip(steps, rows, strict=True)
+        if row.kind is Kind.CONVERTER
     )
 
 

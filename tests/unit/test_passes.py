@@ -81,6 +81,8 @@ def test_settings_that_nobody_can_do_are_named() -> None:
 
 def test_fine_tuning_has_a_converter_of_its_own_that_nothing_else_takes() -> None:
     assert ways(Format.KERAS, Format.TFLITE, Qat()) == [["keras_to_tflite_qat"]]
+    [plan] = rivals(Format.KERAS, Format.TFLITE, ALL, Wish(passes=(Qat(),)))
+    assert [step.backend for step in without_passes(plan.steps, ALL)] == ["keras_to_tflite"]
     with pytest.raises(UnsupportedError, match="quantization-aware"):
         ways(Format.EXPORTED, Format.ONNX, Qat())
 
