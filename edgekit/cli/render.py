@@ -156,6 +156,9 @@ def _inspected(inspection: Inspection) -> Iterator[tuple[str, ...]]:
     if inspection.tensors:
         types = ", ".join(f"{name} x{count}" for name, count in inspection.tensors.dtypes.items())
         yield ("tensors", f"{types}; {inspection.tensors.per_channel} quantized per channel")
+    for layer in inspection.layers:
+        weights = f"{layer.parameters:,} weights" if layer.parameters else "no weights"
+        yield ("layer", f"{layer.name}  {layer.op}, {layer.precision}, {weights}")
 
 
 def signature_rows(signature: Signature) -> Iterator[tuple[str, ...]]:
