@@ -11,11 +11,11 @@ from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgekit.backends.layer_choice import check_changed, chosen
-from edgekit.backends.layer_folding import LAYERS, constant, fold_layers
+from edgekit.backends.layer_folding import LAYERS, LINEAR, constant, fold_layers
 from edgekit.backends.programs import Tensors
 from edgekit.backends.torch_layers import check_settings, layer_names, stored_layers
-from edgekit.backends.xnnpack_quantizer import RangeObserver, choose, is_normed
-from edgekit.core.recipe import LayerPrecision, Precision, Quantize
+from edgekit.backends.xnnpack_quantizer import JOINS, RangeObserver, choose, is_normed
+from edgekit.core.recipe import LayerPrecision, Precision, Quantize, names_layer
 from edgekit.errors import UnsupportedError
 
 _PRECISIONS = (Precision.INT8, Precision.DYNAMIC, Precision.FP32)
@@ -47,6 +47,8 @@ def quantized(
     names = layer_names(module)
     wanted = chosen(settings, sorted(set(names.values())))
     _check_precisions(settings, wanted)
+    last = _last(module, names, settings, wanted)
+    wanted |= dict.fromkeys(last, Precision.DYNAMIC)
     with torch.no_grad():
         by_node = {node: wanted[name] for node, name in names.items()}
         prepared = prepare_pt2e(module, choose(module, settings, by_node))
@@ -56,7 +58,9 @@ def quantized(
         converted = convert_pt2e(prepared)
     layers = tuple(stored_layers(converted, names))
     check_changed(layers, settings, tool="XNNPACK", can="convolutions and linear layers")
-    return Quantized(module=converted, layers=layers, notes=tuple(_notes(module, layers, wanted)))
+    return Quantized(
+        module=converted, layers=layers, notes=tuple(_notes(module, layers, wanted, last))
+    )
 
 
 def _check_precisions(settings: Quantize, wanted: Mapping[str, Precision]) -> None:
@@ -72,6 +76,37 @@ def _check_precisions(settings: Quantize, wanted: Mapping[str, Precision]) -> No
             "not symmetric",
             fix="leave out --per-tensor and symmetric, or choose int8",
         )
+
+
+def _last(
+    module: GraphModule,
+    names: Mapping[str, str],
+    settings: Quantize,
+    wanted: Mapping[str, Precision],
+) -> list[str]:
+    """The linear layers that nothing else in 8 bits comes after, where others are int8.
+
+    The program gives float32: to quantize an output first saves nothing, and cuts off what is beyond
+    the calibrated range. As `dynamic` layers they have the same weights and a float output.
+    """
+    goes_on: dict[Node, bool] = {}
+    for node in reversed(module.graph.nodes):
+        goes_on[node] = any(
+            user.target in LAYERS or user.target in JOINS or goes_on[user] for user in node.users
+        )
+    ruled = [rule.layers for rule in settings.rules]
+    nodes = [node for node in module.graph.nodes if node.name in names]
+    inner = {names[node.name] for node in nodes if goes_on[node] or node.target is not LINEAR}
+    last = [
+        name
+        for name, precision in wanted.items()
+        if precision is Precision.INT8
+        and name not in inner
+        and not any(names_layer(glob, name) for glob in ruled)
+    ]
+    is_possible = settings.per_channel and not settings.symmetric
+    others = any(wanted[name] is Precision.INT8 for name in inner)
+    return last if is_possible and others else []
 
 
 def _leave_room_for_biases(prepared: GraphModule) -> None:
@@ -97,14 +132,16 @@ def _module(prepared: GraphModule, node: Node) -> Any:
 
 
 def _notes(
-    module: GraphModule, layers: Iterable[LayerPrecision], wanted: Mapping[str, Precision]
+    module: GraphModule,
+    layers: Iterable[LayerPrecision],
+    wanted: Mapping[str, Precision],
+    last: Iterable[str],
 ) -> Iterator[str]:
-    """What is in 8 bits beside the layers, and which layers are not though nobody asked for that."""
-    if any(layer.precision is Precision.INT8 for layer in layers):
-        joins = (
-            "stay in float32, for it has layer norms" if is_normed(module) else "are in 8 bits too"
-        )
-        yield f"sums, products and concatenations of 8-bit layers {joins}"
+    """What is not in the precision that was asked for, and why."""
+    if last:
+        yield f"the ranges of {', '.join(last)} are taken at run time, so that no output is cut off"
+    if is_normed(module) and any(layer.precision is Precision.INT8 for layer in layers):
+        yield "sums and products of 8-bit layers stay in float32, for the model has layer norms"
     kept = [
         layer.name
         for layer in layers

@@ -22,7 +22,7 @@ from edgekit.backends.layer_folding import CLAMPS, TRANSPOSED, constant
 from edgekit.core.recipe import Precision, Quantize, RangeMethod
 
 _KEY = "quantization_annotation"
-_JOINS = frozenset(
+JOINS = frozenset(
     {torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor, torch.ops.aten.cat.default}
 )
 _NORMS = frozenset({torch.ops.aten.layer_norm.default, torch.ops.aten.native_layer_norm.default})
@@ -114,7 +114,7 @@ class _Filter:
     def __call__(self, node: Node) -> bool:
         if node.name in self.layers:
             return self.layers[node.name] is self._precision
-        if node.target not in _JOINS:
+        if node.target not in JOINS:
             return True
         given = node.all_input_nodes
         if (
@@ -131,7 +131,7 @@ class _Filter:
         for before in node.all_input_nodes:
             if before.name in self.layers:
                 found.append(self.layers[before.name])
-            elif before not in seen and before.target not in _JOINS:
+            elif before not in seen and before.target not in JOINS:
                 found += self._feeding(before, seen | {before})
         return found
 
