@@ -142,7 +142,9 @@ class _Log:
                 self._written += len(chunk)
                 if room < 0:
                     continue
-                with self._path.open("ab") as file:
+                # The folder may be gone (its cell has ended) or full: the child must not be kept
+                # waiting for a reader, so what cannot be written is thrown away too.
+                with contextlib.suppress(OSError), self._path.open("ab") as file:
                     file.write(chunk[:room])
                     if len(chunk) > room:
                         file.write(_CUT)
