@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 from edgekit.backends.layer_choice import check_changed
 from edgekit.backends.onnx_files import graphs, onnx_signature, read_onnx, tensors
+from edgekit.backends.onnx_folding import fold_channels
 from edgekit.backends.onnx_layers import layers_of, name_layers
 from edgekit.backends.written import artifact_of
 from edgekit.core.artifact import Artifact, Format
@@ -72,6 +73,7 @@ def prepared(model: Any, folder: str) -> Any:
         quant_pre_process(str(given), str(path), skip_symbolic_shape=True)
         simple = onnx.load(path)
     restore_names(simple, names)
+    fold_channels(simple)
     return simple
 
 
