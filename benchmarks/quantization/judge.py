@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+_TEXT = re.compile(rb"[ -~]{12,}")  # names of tensors, mostly
 
 
 def judged(
@@ -59,7 +61,7 @@ def size_of(path: Path) -> dict[str, Any]:
     """Bytes of a file, and for ONNX of what: weights, their scales, other numbers, the graph."""
     whole = path.stat().st_size
     if path.suffix != ".onnx":
-        return {"size_bytes": whole}
+        return {"size_bytes": whole, "text_bytes": sum(map(len, _TEXT.findall(path.read_bytes())))}
     import onnx
 
     graph = onnx.load(path).graph

@@ -104,8 +104,8 @@ def _why(ran: dict[str, Any]) -> list[str]:
     lines = [
         "",
         (
-            f"Why edgekit takes longer and more memory: of its {made['wall_s']:.1f} s, {source:.1f} s read and "
-            f"convert the source, {proof:.1f} s run and time both sides, and {spent.get('quantize', 0):.1f} s "
+            f"Why it takes longer and more memory: of {made['wall_s']:.1f} s, {source:.1f} s read and "
+            f"convert the model, {proof:.1f} s run and time both, and {spent.get('quantize', 0):.1f} s "
             f"quantize (all rivals). At its peak its processes hold {memory} MB: the first runs the "
             "source in its own framework, which the proof needs."
         ),
@@ -113,11 +113,13 @@ def _why(ran: dict[str, Any]) -> list[str]:
     if len(made.get("rivals") or []) > 1:
         taken = next(rival for rival in made["rivals"] if rival.get("taken"))
         lines.append(
-            f"Of {len(made['rivals'])} rivals it took `{taken['backends'][-1]}`, for its SQNR on calibration "
+            f"Of {len(made['rivals'])} rivals it took `{taken['backends'][-1]}`, by its SQNR on calibration "
             "samples and not for its time."
         )
     lines.append("")
     for name, side in ran.items():
+        if text := side["made"][0].get("text_bytes"):
+            lines.append(f"- {name}: {text:,} of its bytes are text: names of tensors.")
         if held := side["made"][0].get("contents"):
             lines.append(
                 f"- {name}: weights {held['weights']:,}, scales {held['scales']:,}, floats "
