@@ -111,10 +111,14 @@ def _replace(module: Any, node: Node, values: dict[Node, Any], *, name: str) -> 
 def _drop_unused(module: Any) -> None:
     """Forget parameters and buffers no graph reads: an export would carry them along."""
     used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+    # A weight may be held in two places, as by Keras' Sequential and the Functional inside it.
+    named = (module.named_parameters, module.named_buffers)
+    for name, _ in [pair for each in named for pair in each(remove_duplicate=False)]:
         if not any(name == target or name.startswith(f"{target}.") for target in used):
             owner, _, last = name.rpartition(".")
-            delattr(module.get_submodule(owner), last)
+            holder = module.get_submodule(owner)
+            holder._parameters.pop(last, None)  # noqa: SLF001 - delattr fails where it is gone
+            holder._buffers.pop(last, None)  # noqa: SLF001
 
 
 def _attribute(module: Any, target: str) -> Any:
