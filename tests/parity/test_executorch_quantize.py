@@ -11,8 +11,10 @@ import pytest
 
 from edgekit.core.arrays import Array
 from edgekit.core.artifact import Format
-from edgekit.core.recipe import IoType, LayerRule, Precision, Quantize, RangeMethod
+from edgekit.core.cell import Outcome
+from edgekit.core.recipe import IoType, LayerRule, Precision, Quantize, RangeMethod, Recipe
 from edgekit.errors import ConfigError, UnsupportedError
+from tests.conftest import ConvertModel
 from tests.parity.edge_cells import Bench
 from tests.parity.torch_shop import Shop, stored
 
@@ -251,3 +253,21 @@ def test_quantized_ops_outside_a_delegate_find_their_kernels(bench: Bench, tmp_p
     assert result.placement.delegated_nodes == 0
     assert any("quantized_decomposed" in name for name in result.placement.left)
     assert np.abs(outputs["output_0"]).max() > 0
+
+
+def test_layers_of_a_keras_model_are_called_as_in_keras(
+    convert_model: ConvertModel, sample_models: Path
+) -> None:
+    built = sample_models / "digits_cnn" / "built"
+    recipe = Recipe(name="r", passes=(Quantize(precision=DYNAMIC, exclude=("digit",)),))
+    report, _ = convert_model(
+        built / "digits_cnn.keras", to="executorch", data=built / "eval.npz", recipe=recipe
+    )
+    assert report.outcome is Outcome.PASSED, report.reason
+    assert {layer.name: layer.precision for layer in report.layers} == {
+        "conv2d": FP32,  # one channel in, which XNNPACK takes for depthwise
+        "depthwise_conv2d": FP32,
+        "conv2d_1": DYNAMIC,
+        "conv2d_2": DYNAMIC,
+        "digit": FP32,
+    }
