@@ -37,13 +37,10 @@ def convert(job: ConvertJob) -> Artifact:
     """Fine-tune a copy of the model with int8 simulated, and write it as `model.tflite`.
 
     Names, their order and a free batch axis are the source's; inputs and outputs are float. Layers
-    that cannot be trained for int8 stay float, and a note names them. Without a pass it is the same
-    model in float, to compare with. Raises ConfigError without training samples, UnsupportedError
-    where nothing can be trained or the copy is not exact.
+    that cannot be trained for int8 stay float, and a note names them. Raises ConfigError without
+    training samples, UnsupportedError where nothing can be trained or the copy is not exact.
     """
     source = open_keras(source_of(job.artifact))
-    if job.fused is None:
-        return _written(job, source)
     settings, calibration = _asked(job)
     samples = open_samples(calibration, job.signature)
     teacher = replayed(source)
@@ -53,7 +50,8 @@ def convert(job: ConvertJob) -> Artifact:
     simulation = simulated(teacher, settings)
     tuned = fine_tune(simulation, teacher, samples, settings)
     told = _story(tuned, settings, samples.count)
-    return _checked(_written(job, _named(source, simulation.model)), settings, told=told)
+    written = _written(job, _named(source, simulation.model), keeps_floats=bool(settings.exclude))
+    return _checked(written, settings, told=told)
 
 
 def _asked(job: ConvertJob) -> tuple[Qat, Calibration]:
@@ -124,8 +122,8 @@ def _outputs(source: KerasModel, model: Any, inputs: list[Any]) -> dict[str, Any
     }
 
 
-def _written(job: ConvertJob, model: KerasModel) -> Artifact:
-    """The model as the converter makes it: rounded where it simulates rounding, else in float.
+def _written(job: ConvertJob, model: KerasModel, *, keeps_floats: bool) -> Artifact:
+    """The model as the converter makes it, rounded where it simulates rounding.
 
     The converter quantizes what stands between rounded tensors, excluded or not, unless it is strict;
     and when it is strict it knows unsigned numbers only.
@@ -133,12 +131,9 @@ def _written(job: ConvertJob, model: KerasModel) -> Artifact:
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
 
-    keeps_floats = isinstance(job.fused, Qat) and bool(job.fused.exclude)
-
     def tell(converter: Any, _graph: Graph) -> None:
-        if job.fused is not None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter._experimental_strict_qdq = keeps_floats  # noqa: SLF001
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter._experimental_strict_qdq = keeps_floats  # noqa: SLF001
 
     made = converted(model, job.signature, tell=tell)
     path = Path(job.folder) / f"model{Format.TFLITE.suffix}"
